@@ -132,9 +132,31 @@ pub async fn advance(
     command: Command,
     note: &Note,
 ) -> Result<State, Error> {
+    moved(tx, id, token, command, note, None).await
+}
+
+/// As [`advance`], for what a read said that was made for `effect` as it was taken to be verified: it says nothing of a
+/// later send, and counts nothing that another read of the same send counted already.
+///
+/// # Errors
+/// [`Error::Stale`] when the effect was sent again since, or another read was counted.
+pub async fn advance_read(tx: &mut Tx, effect: &Effect, command: Command, note: &Note) -> Result<State, Error> {
+    let read_for = (effect.maybe_sent_at, effect.absent_reads);
+    moved(tx, effect.id, None, command, note, Some(read_for)).await
+}
+
+async fn moved(
+    tx: &mut Tx,
+    id: Uuid,
+    token: Option<Uuid>,
+    command: Command,
+    note: &Note,
+    read_for: Option<(Option<DateTime<Utc>>, i32)>,
+) -> Result<State, Error> {
     let row = sqlx::query!(
         "-- effects::advance
-        SELECT kind, state, absent_reads, lease_token FROM scheduler.effects WHERE id = $1 FOR UPDATE",
+        SELECT kind, state, absent_reads, maybe_sent_at, lease_token
+        FROM scheduler.effects WHERE id = $1 FOR UPDATE",
         id,
     )
     .fetch_optional(tx.connection())
@@ -158,6 +180,7 @@ pub async fn advance(
         return Err(stale);
     };
     let maybe_sent = command == Command::MaybeDone;
+    let (sent_at, reads_before) = read_for.unwrap_or((row.maybe_sent_at, row.absent_reads));
     let moved = sqlx::query!(
         "-- effects::advance
         UPDATE scheduler.effects
@@ -169,7 +192,7 @@ pub async fn advance(
             away_since = CASE WHEN $12 THEN COALESCE(away_since, now()) END,
             dead_reason = CASE WHEN $10 THEN NULL ELSE dead_reason END,
             updated_at = now(), updated_by = $9
-        WHERE id = $1 AND state = $2",
+        WHERE id = $1 AND state = $2 AND maybe_sent_at IS NOT DISTINCT FROM $13 AND absent_reads = $14",
         id,
         row.state,
         next.name(),
@@ -182,6 +205,8 @@ pub async fn advance(
         command == Command::OperatorRetry,
         note.attempt != Attempt::Counts,
         note.attempt == Attempt::Away,
+        sent_at,
+        reads_before,
     )
     .execute(tx.connection())
     .await?
@@ -266,25 +291,27 @@ pub async fn give_up(tx: &mut Tx, id: Uuid, reason: &str) -> Result<(), Error> {
     exactly_one("effect", dead.rows_affected())
 }
 
-/// Puts off the next look at an effect that waits to be verified or sent.
+/// Puts off the next look at an effect that waits to be verified, as `effect` did when it was taken.
 ///
 /// # Errors
-/// When the update fails.
-pub async fn put_off(tx: &mut Tx, id: Uuid, pause: Duration, error: Option<&str>) -> Result<(), Error> {
-    sqlx::query!(
+/// [`Error::Stale`] when it was sent again since, or a read was counted.
+pub async fn put_off(tx: &mut Tx, effect: &Effect, pause: Duration, error: &str) -> Result<(), Error> {
+    let put_off = sqlx::query!(
         "-- effects::put_off
         UPDATE scheduler.effects
-        SET not_before = now() + $2 * INTERVAL '1 millisecond', error = COALESCE($3, error),
+        SET not_before = now() + $2 * INTERVAL '1 millisecond', error = $3,
             away_since = COALESCE(away_since, now()), updated_at = now(), updated_by = $4
-        WHERE id = $1 AND state IN ('pending', 'unknown')",
-        id,
+        WHERE id = $1 AND state = 'unknown' AND maybe_sent_at IS NOT DISTINCT FROM $5 AND absent_reads = $6",
+        effect.id,
         millis(pause),
         error,
         tx.name,
+        effect.maybe_sent_at,
+        effect.absent_reads,
     )
     .execute(tx.connection())
     .await?;
-    Ok(())
+    exactly_one("effect", put_off.rows_affected())
 }
 
 pub(crate) fn millis(duration: Duration) -> f64 {

@@ -234,3 +234,61 @@ async fn an_attempt_that_found_nobody_there_is_none() {
     }
     assert_eq!(effects::get(&store, id).await.unwrap().attempts, 2);
 }
+
+/// Sent, with an answer that never came; as whoever verifies it finds it, how often is asked for.
+async fn unknown<const N: usize>(store: &Store, id: Uuid) -> [effects::Effect; N] {
+    let token = begin(store, id, LEASE).await;
+    advance(store, id, token, Command::MaybeDone).await.unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..N {
+        // The time nobody else looks at it is over at once.
+        let effect = run_tx!(store, "verify", |tx| effects::begin_verifying(tx, id, Duration::ZERO)
+            .await);
+        taken.push(effect.unwrap().unwrap());
+    }
+    taken.try_into().unwrap()
+}
+
+async fn absent(store: &Store, effect: &effects::Effect) -> Result<State, Error> {
+    run_tx!(store, "absent", |tx| {
+        effects::advance_read(tx, effect, Command::FoundAbsent, &Note::default()).await
+    })
+}
+
+#[tokio::test]
+async fn reads_that_overlap_count_as_one() {
+    let (_database, store, contract) = desk().await;
+    let id = insert(&store, Kind::Deliver, "d", contract, None).await;
+    // The first is still walking through its pages when another one takes the effect over.
+    let [slow, quick] = unknown(&store, id).await;
+    assert_eq!(absent(&store, &quick).await.unwrap(), State::Unknown);
+    assert!(matches!(absent(&store, &slow).await, Err(Error::Stale { .. })));
+    let put_off = run_tx!(store, "put_off", |tx| {
+        effects::put_off(tx, &slow, LEASE, "no page").await
+    });
+    assert!(matches!(put_off, Err(Error::Stale { .. })));
+    let now = effects::get(&store, id).await.unwrap();
+    assert_eq!(
+        (now.state, now.absent_reads),
+        (State::Unknown, 1),
+        "one absent read is not two"
+    );
+}
+
+#[tokio::test]
+async fn a_read_made_for_an_earlier_send_says_nothing_of_a_later_one() {
+    let (_database, store, contract) = desk().await;
+    let id = insert(&store, Kind::Deliver, "d", contract, None).await;
+    let [late, first] = unknown(&store, id).await;
+    absent(&store, &first).await.unwrap();
+    let second = effects::get(&store, id).await.unwrap();
+    assert_eq!(absent(&store, &second).await.unwrap(), State::Pending);
+    let [_again] = unknown(&store, id).await;
+    assert!(matches!(absent(&store, &late).await, Err(Error::Stale { .. })));
+    let refused = run_tx!(store, "refuse", |tx| {
+        effects::advance_read(tx, &late, Command::Refuse, &Note::default()).await
+    });
+    assert!(matches!(refused, Err(Error::Stale { .. })));
+    let now = effects::get(&store, id).await.unwrap();
+    assert_eq!((now.state, now.absent_reads), (State::Unknown, 0));
+}

@@ -160,7 +160,7 @@ impl Courier {
             let again = u32::try_from(effect.absent_reads).unwrap_or(0) + 1 >= domain::effect::ABSENT_READS;
             let pause = if again { self.backoff(effect) } else { settle };
             let note = failed("a read did not find it", pause);
-            let state = effects::advance(tx, effect.id, None, Command::FoundAbsent, &note).await?;
+            let state = effects::advance_read(tx, effect, Command::FoundAbsent, &note).await?;
             let exhausted = u32::try_from(effect.attempts).unwrap_or(0) >= self.desk.config.courier.max_attempts;
             if state == State::Pending && exhausted {
                 give_up(tx, effect, &format!("{} attempts never arrived", effect.attempts)).await?;
@@ -175,7 +175,7 @@ impl Courier {
     pub(super) async fn keep_impossible(&self, effect: &Effect, why: &str) -> Result<&'static str, Error> {
         let note = failed(why, Duration::ZERO);
         store::run_tx!(self.desk.store, "courier_impossible", Error, |tx| {
-            effects::advance(tx, effect.id, None, Command::Refuse, &note).await?;
+            effects::advance_read(tx, effect, Command::Refuse, &note).await?;
             refused(tx, effect, why).await
         })?;
         Ok("refused")
@@ -187,7 +187,7 @@ impl Courier {
         let forsaken = waited(effect, effect.away_since) > self.desk.config.courier.patience;
         let pause = self.pause_since(effect, effect.away_since);
         store::run_tx!(self.desk.store, "courier_put_off", |tx| {
-            effects::put_off(tx, effect.id, pause, Some(why)).await?;
+            effects::put_off(tx, effect, pause, why).await?;
             if forsaken {
                 let why = format!("no read told within courier.patience what became of it: {why}");
                 give_up(tx, effect, &why).await?;

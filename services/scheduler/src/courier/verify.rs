@@ -32,7 +32,8 @@ enum Found {
 impl Courier {
     /// Takes an unknown effect and looks for it on the platform. Answers a word for metrics.
     pub(super) async fn verify(&self, due: &Due, held: Option<Held>) -> Result<&'static str, Error> {
-        // Long enough for the reads; if this process dies, somebody looks again afterwards.
+        // Long enough for most reads; if this process dies, somebody looks again afterwards. A walk that takes longer may
+        // be overtaken by another one: what is kept second is stale then, and counts nothing.
         let exclusive = self.desk.config.marketplace.request_timeout * 4;
         let taken = store::run_tx!(self.desk.store, "courier_verify", |tx| {
             effects::begin_verifying(tx, due.id, exclusive).await
@@ -46,11 +47,18 @@ impl Courier {
         if let Some(parent) = &effect.traceparent {
             telemetry::set_parent(&tracing::Span::current(), parent);
         }
-        match self.look(due.kind, &effect, held).await {
+        let kept = match self.look(due.kind, &effect, held).await {
             Found::Present(what) => self.keep_found(&effect, &what).await,
             Found::Absent => self.keep_absent(&effect).await,
             Found::Never(why) => self.keep_impossible(&effect, &why).await,
             Found::Nothing(why) => self.keep_unverified(&effect, &why).await,
+        };
+        match kept {
+            Err(Error::Store(store::Error::Stale { .. })) => {
+                tracing::info!("what a read told of an effect is stale: it moved on meanwhile");
+                Ok("stale")
+            }
+            other => other,
         }
     }
 
