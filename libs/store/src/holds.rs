@@ -1,5 +1,6 @@
 //! Money set aside before a call and settled after it. A hold ends exactly once: released, settled, or, when nobody
-//! came back for it, charged whole. Whoever deletes its row is the one that ends it.
+//! came back for it, charged whole. Whoever deletes its row is the one that ends it. Its process renews it while the
+//! call lives, so that one left behind is noticed soon.
 
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ pub struct Hold {
     pub model: String,
     /// Provider that will be called.
     pub provider: String,
-    /// No answer can come after this.
-    pub lifetime: Duration,
+    /// It is charged whole when it was neither renewed nor ended for this long.
+    pub lease: Duration,
 }
 
 /// What became of it.
@@ -100,7 +101,7 @@ pub async fn take(tx: &mut Tx, hold: &Hold) -> Result<Taken, Error> {
         hold.amount.0,
         hold.model,
         hold.provider,
-        hold.lifetime.as_secs_f64(),
+        hold.lease.as_secs_f64(),
     )
     .execute(tx.connection())
     .await?;
@@ -126,6 +127,22 @@ async fn not_taken(tx: &mut Tx, hold: &Hold) -> Result<Taken, Error> {
         Some(row) if row.open => Taken::Short(balance(row.budget_pico, row.spent_pico, row.held_pico)),
         _ => Taken::Ended,
     })
+}
+
+/// Keeps a hold for `lease` from now on. False when it is not there any more.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn renew(tx: &mut Tx, id: Uuid, lease: Duration) -> Result<bool, Error> {
+    let renewed = sqlx::query!(
+        "-- holds::renew
+        UPDATE billing.holds SET expires_at = now() + make_interval(secs => $2) WHERE id = $1",
+        id,
+        lease.as_secs_f64(),
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(renewed.rows_affected() == 1)
 }
 
 /// Gives a hold back; `None` when it is not there (any more).

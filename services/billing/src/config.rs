@@ -105,7 +105,10 @@ pub struct Gateway {
     /// How long an agent may leave a stream unread.
     #[serde(with = "humantime_serde")]
     pub client_stall: Duration,
-    /// How much longer than a call its hold lives.
+    /// How long a call's hold lives without being renewed.
+    #[serde(with = "humantime_serde")]
+    pub hold_lease: Duration,
+    /// How much longer than a call its hold is renewed.
     #[serde(with = "humantime_serde")]
     pub hold_margin: Duration,
     /// Tokens set aside for an answer without a limit.
@@ -207,6 +210,11 @@ impl Gateway {
                 self.hold_margin >= Duration::from_secs(5) && self.hold_margin >= self.client_stall,
                 "gateway.hold_margin must be at least 5s and at least gateway.client_stall: \
                  a hold may not expire while its call is still being answered",
+            )
+            .require(
+                (Duration::from_secs(5)..=Duration::from_secs(600)).contains(&self.hold_lease),
+                "gateway.hold_lease must be from 5s to 10m: \
+                 too short a one ends while its call is alive, too long a one keeps a settlement waiting",
             )
             .require(
                 (1..=10_000_000).contains(&self.default_max_tokens),

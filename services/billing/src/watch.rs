@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use boot::Context;
 use store::{Store, holds, ledger::costs, run_tx};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{config::Config, metrics::HOLDS};
 
@@ -27,17 +27,29 @@ pub async fn postgres(context: Context<Config>, store: Store) {
 }
 
 /// Charges expired holds and posts the cost of what no run can add to any more.
+///
+/// While Postgres is away nobody can renew a hold: when it is back, those whose calls live come first.
 pub async fn sweep(context: Context<Config>, store: Store) {
+    let mut charge_from = Instant::now();
     let mut ticks = interval(context.config.books.sweep_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while context.soft.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = sweep_once(&store).await {
+        let swept = async {
+            if Instant::now() >= charge_from {
+                charge_holds(&store).await?;
+            }
+            post_costs(&store).await
+        };
+        if let Err(error) = swept.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "sweeping the books failed");
+            if error.is_transient() {
+                charge_from = Instant::now() + context.config.gateway.hold_lease;
+            }
         }
     }
 }
 
-async fn sweep_once(store: &Store) -> Result<(), store::Error> {
+async fn charge_holds(store: &Store) -> Result<(), store::Error> {
     loop {
         let swept = run_tx!(store, "sweep_holds", |tx| holds::sweep(tx, BATCH).await)?;
         for hold in &swept {
@@ -50,9 +62,12 @@ async fn sweep_once(store: &Store) -> Result<(), store::Error> {
             );
         }
         if swept.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
-            break;
+            return Ok(());
         }
     }
+}
+
+async fn post_costs(store: &Store) -> Result<(), store::Error> {
     // Those left over come next time; one that cannot be posted does not stand in the way of the others.
     for subject_id in costs::due(store, BATCH).await? {
         let posted = run_tx!(store, "post_costs", |tx| costs::post_subject(tx, subject_id, None)

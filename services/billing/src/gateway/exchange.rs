@@ -160,6 +160,16 @@ impl Exchange {
             Ok(held) => held,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
+        let gateway = &self.gateway;
+        let keeping = money::keep(&gateway.store, self.id, gateway.settings.hold_lease, self.last_try());
+        tokio::select! {
+            () = self.call(&held, reply) => {}
+            never = keeping => match never {},
+        }
+    }
+
+    /// Asks the provider and passes its answer on.
+    async fn call(&self, held: &Held, reply: Reply) {
         let sending = self
             .upstream
             .chat(self.ask.body.clone(), self.ask.stream, self.caller.access.run_id);
@@ -167,11 +177,11 @@ impl Exchange {
         metrics::histogram!(HEADERS_SECONDS, "provider" => self.upstream.name.clone())
             .record(self.started.elapsed().as_secs_f64());
         match sent {
-            Ok(Ok(response)) if !response.status().is_success() => whole::failed(&self, &held, response, reply).await,
+            Ok(Ok(response)) if !response.status().is_success() => whole::failed(self, held, response, reply).await,
             Ok(Ok(response)) if is_event_stream(response.headers()) => {
-                relay::stream(&self, &held, response, reply).await;
+                relay::stream(self, held, response, reply).await;
             }
-            Ok(Ok(response)) => whole::answer(&self, &held, response, reply).await,
+            Ok(Ok(response)) => whole::answer(self, held, response, reply).await,
             Ok(Err(error)) if error.sent() == outbound::Sent::No => {
                 tracing::warn!(provider = self.upstream.name, %error, "a provider cannot be reached");
                 let refusal = Refusal::upstream_unreachable(&self.upstream.name);
@@ -179,9 +189,9 @@ impl Exchange {
             }
             Ok(Err(error)) => {
                 tracing::warn!(provider = self.upstream.name, %error, "a provider's answer never came");
-                self.fail(&held, Failure::of(&error), 0, reply).await;
+                self.fail(held, Failure::of(&error), 0, reply).await;
             }
-            Err(failure) => self.fail(&held, failure, 0, reply).await,
+            Err(failure) => self.fail(held, failure, 0, reply).await,
         }
     }
 
@@ -203,7 +213,7 @@ impl Exchange {
             amount,
             model: self.ask.model.clone(),
             provider: self.upstream.name.clone(),
-            lifetime: settings.total_timeout + settings.hold_margin,
+            lease: settings.hold_lease,
         };
         match money::take(store, &hold).await {
             Ok(Taken::Held(balance)) => Ok(Held { quote, amount, balance }),
@@ -220,7 +230,7 @@ impl Exchange {
         }
     }
 
-    /// When the hold expires and trying to settle it is over.
+    /// When the hold is renewed no more and trying to settle it is over.
     fn last_try(&self) -> Deadline {
         self.deadline + self.gateway.settings.hold_margin
     }

@@ -1,9 +1,9 @@
 //! The money side of one call: what it may cost, setting that aside, and replacing it by what it did cost.
 //!
 //! Postgres may go away at any of these steps. Before the provider is called, a second of trying is enough: the agent
-//! is told to come back. Afterwards the money is spent, so settling is tried until the hold itself would expire.
+//! is told to come back. Afterwards the money is spent, so settling is tried for as long as the hold is kept.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use domain::{metering::Rates, money::PicoUsd};
 use store::{
@@ -22,6 +22,8 @@ use crate::metrics::{COST, FLAGS, HOLDS, TOKENS};
 
 /// How long an agent is kept waiting for books that are away.
 const SOON: Duration = Duration::from_secs(1);
+/// Renewals of a hold in the time of its lease.
+const RENEWALS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -96,6 +98,30 @@ pub(super) async fn take(store: &Store, hold: &Hold) -> Result<Taken, store::Err
         async move { run_tx!(store, "take_hold", |tx| holds::take(tx, &hold).await) }
     };
     soon(take).await
+}
+
+/// Keeps money set aside while a call lives, until `deadline`. Short calls end before the first renewal.
+pub(super) async fn keep(store: &Store, id: Uuid, lease: Duration, deadline: Instant) -> Infallible {
+    let renew = || {
+        let store = store.clone();
+        async move { run_tx!(store, "renew_hold", |tx| holds::renew(tx, id, lease).await) }
+    };
+    loop {
+        sleep(lease / RENEWALS).await;
+        match until(deadline, renew).await {
+            Ok(true) if Instant::now() < deadline => {}
+            Ok(_) => break,
+            Err(error) => {
+                tracing::warn!(
+                    hold.id = %id,
+                    error = &error as &dyn std::error::Error,
+                    "money set aside for a call cannot be kept set aside"
+                );
+                break;
+            }
+        }
+    }
+    pending().await
 }
 
 /// Gives it back; nobody is told when that fails, since the sweeper then charges it.

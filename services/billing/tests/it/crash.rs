@@ -29,11 +29,9 @@ async fn a_call_whose_billing_was_killed_is_charged_whole_once() {
     let ports = Ports::free();
     let folder = std::env::temp_dir().join(format!("steward-billing-{}", run.id));
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
-    command.envs(environment(
-        &ports,
-        &stack.database.url_for("billing"),
-        &stack.provider.url,
-    ));
+    let mut env = environment(&ports, &stack.database.url_for("billing"), &stack.provider.url);
+    env.insert("STEWARD__GATEWAY__HOLD_LEASE".to_owned(), "5s".to_owned());
+    command.envs(env);
     let mut killed = Process::spawn("billing", &mut command, &folder).unwrap();
     let up = || ports.is_ready(&stack.http);
     eventually(SOON, "the second billing", up).await.unwrap();
@@ -55,13 +53,43 @@ async fn a_call_whose_billing_was_killed_is_charged_whole_once() {
     assert!(spent == 0 && held > 0);
     stack.assert_books().await;
 
-    stack.execute("UPDATE billing.holds SET expires_at = now()").await;
+    // Nobody renews its hold any more: seconds later, not the minutes a call may take.
     let usage = stack.usage(&run, 1).await;
     assert_eq!(usage[0].flags, ["usage_lost", "expired_hold"]);
     assert_eq!(usage[0].cost_pico_usd, held);
     assert_eq!(stack.balance(&run).await, (held, 0));
     stack.close(&run).await;
     stack.assert_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_call_keeps_its_hold_while_it_lives() {
+    let stack = Stack::start_with(&[("GATEWAY__HOLD_LEASE", "5s")]).await;
+    let run = stack.open(10_000, &[]).await;
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    stack.provider.answers(move || {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.notified().await;
+            json_answer(&completion("gpt-4o-mini", 100, 0, 20))
+        }
+    });
+    let asked = question("gpt-4o-mini");
+    let (answer, ()) = tokio::join!(stack.chat(&run, &asked), async {
+        let long = || async {
+            stack
+                .count("billing.holds WHERE held_at < now() - INTERVAL '7 seconds'")
+                .await
+                == 1
+        };
+        eventually(SOON, "a call longer than a lease", long).await.unwrap();
+        gate.notify_one();
+    });
+    assert_eq!(answer.status(), StatusCode::OK);
+    let usage = stack.usage(&run, 1).await;
+    assert!(usage[0].flags.is_empty(), "{usage:?}");
+    assert_eq!(stack.balance(&run).await, (100 * 150_000 + 20 * 600_000, 0));
 }
 
 async fn begin_to_stop(stack: &mut Stack, run: &Run, gate: &Notify) -> (outbound::Response, Exit) {

@@ -13,12 +13,16 @@ use crate::{
 
 /// A billing that reaches its database through a cable we can cut.
 async fn start() -> (Stack, Proxy) {
+    start_with(&[]).await
+}
+
+async fn start_with(settings: &[(&str, &str)]) -> (Stack, Proxy) {
     let database = Database::create().await.unwrap();
     let url = database.url_for("billing");
     let host = url.rsplit('@').next().unwrap().split('/').next().unwrap().to_owned();
     let proxy = Proxy::start(&host).await.unwrap();
     let url = proxy.url(&url).unwrap();
-    (Stack::start_on(database, &url, &[]).await, proxy)
+    (Stack::start_on(database, &url, settings).await, proxy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,5 +132,37 @@ async fn a_settlement_whose_answer_was_lost_is_not_written_twice() {
     });
     assert_eq!(got.status(), StatusCode::OK);
     stack.usage(&run, 1).await;
+    stack.assert_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_outlives_an_outage_is_charged_what_it_cost() {
+    let (stack, proxy) = start_with(&[("GATEWAY__HOLD_LEASE", "6s")]).await;
+    let run = stack.open(10_000, &[]).await;
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    stack.provider.answers(move || {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.notified().await;
+            json_answer(&completion("gpt-4o-mini", 100, 40, 20))
+        }
+    });
+    let asked = question("gpt-4o-mini");
+    let (got, ()) = tokio::join!(stack.chat(&run, &asked), async {
+        let begun = || async { !stack.provider.calls().is_empty() };
+        eventually(SOON, "the call to reach the provider", begun).await.unwrap();
+        proxy.cut();
+        // Nobody can renew its hold, and nobody can charge it.
+        let expired = || async { stack.count("billing.holds WHERE expires_at < now()").await == 1 };
+        eventually(SOON, "its hold to expire", expired).await.unwrap();
+        proxy.restore();
+        let renewed = || async { stack.count("billing.holds WHERE expires_at > now()").await == 1 };
+        eventually(SOON, "its hold to be renewed", renewed).await.unwrap();
+        gate.notify_one();
+    });
+    assert_eq!(got.status(), StatusCode::OK);
+    let usage = stack.usage(&run, 1).await;
+    assert!(usage[0].flags.is_empty(), "{usage:?}");
     stack.assert_books().await;
 }

@@ -89,6 +89,7 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         ),
         ("GRPC__VIEWER_TOKEN", "token-operator", "must differ"),
         ("GATEWAY__HOLD_MARGIN", "1s", "gateway.hold_margin"),
+        ("GATEWAY__HOLD_LEASE", "1s", "gateway.hold_lease"),
         ("GATEWAY__CLIENT_STALL", "10m", "gateway.client_stall"),
         ("GATEWAY__IDLE_TIMEOUT", "11m", "gateway.idle_timeout"),
         ("GATEWAY__CONNECT_TIMEOUT", "10m", "gateway.connect_timeout"),

@@ -230,6 +230,7 @@ fn billing(plan: &Plan, _home: &Home, vault: &Vault, index: usize) -> Told {
             ("IDLE_TIMEOUT", "30s"),
             ("TOTAL_TIMEOUT", "60s"),
             ("CLIENT_STALL", "10s"),
+            ("HOLD_LEASE", "10s"),
             ("HOLD_MARGIN", "10s"),
         ] {
             told.set(&format!("GATEWAY__{key}"), time);
