@@ -10,6 +10,7 @@
 pub mod agent_file;
 pub mod bidding;
 pub mod contract;
+pub mod day;
 pub mod effect;
 pub mod ledger;
 pub mod metering;

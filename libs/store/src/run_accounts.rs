@@ -1,10 +1,15 @@
 //! A run's right to call models: its budget, and the hash of the credential that proves it.
 
 use chrono::{DateTime, Utc};
-use domain::money::{MicroUsd, PicoUsd};
+use domain::{
+    day::Share,
+    money::{MicroUsd, PicoUsd},
+};
 use uuid::Uuid;
 
 use crate::{Error, Store, Tx};
+
+mod day;
 
 /// What the cost of a run is attributed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +54,33 @@ pub struct Opening {
     pub agent_version: String,
     /// SHA-256 of the new credential.
     pub credential_hash: [u8; 32],
+    /// Which attempt it is for, from 1; 0 when that is not known.
+    pub attempt: u32,
     /// What may be spent from now on.
     pub budget: MicroUsd,
+    /// What all runs of the agent together may spend in a day (UTC).
+    pub day_limit: Option<MicroUsd>,
     /// When the right ends by itself.
     pub expires_at: DateTime<Utc>,
     /// For calls that name no model.
     pub default_model: String,
     /// Models and `prefix*` patterns allowed beside the default.
     pub allowed_models: Vec<String>,
+}
+
+/// What became of an opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// The run may spend this much from now on: its budget, or what the day left of it.
+    Granted(MicroUsd),
+    /// The run belongs to another agent or subject.
+    Differs,
+    /// The attempt was closed, or a newer one was opened.
+    Over,
+    /// Other runs of the agent may still spend the rest of the day's money.
+    DayPromised,
+    /// The agent's money of the day is used up.
+    DaySpent,
 }
 
 /// What there is to spend and what was.
@@ -116,19 +140,55 @@ pub struct Closed {
     pub agent_version: String,
     /// What its calls cost so far.
     pub spent: PicoUsd,
+    /// It may call models no more: no newer attempt holds its right.
+    pub is_over: bool,
 }
 
 /// Gives a run its right, or gives it anew: the earlier credential stops working, what was spent stays spent, and the
-/// budget counts from here. Answers false when the run belongs to another agent or subject.
+/// budget counts from here. With a limit of the day, the rights of one agent are given one after the other, each within
+/// what those before it left of the day.
 ///
 /// # Errors
-/// When the statement fails.
-pub async fn open(tx: &mut Tx, opening: &Opening) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "-- run_accounts::open
+/// When a statement fails.
+pub async fn open(tx: &mut Tx, opening: &Opening) -> Result<Opened, Error> {
+    day::queue_up(tx, &opening.agent).await?;
+    let known = sqlx::query!(
+        r#"-- run_accounts::open
+        SELECT subject_id, agent, attempt, closed_at IS NOT NULL AS "closed!"
+        FROM billing.run_accounts
+        WHERE run_id = $1
+        FOR UPDATE"#,
+        opening.run_id,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    let attempt = i32::try_from(opening.attempt).unwrap_or(i32::MAX);
+    if let Some(known) = known {
+        if known.subject_id != opening.subject_id || known.agent != opening.agent {
+            return Ok(Opened::Differs);
+        }
+        if attempt > 0 && (attempt < known.attempt || attempt == known.attempt && known.closed) {
+            return Ok(Opened::Over);
+        }
+    }
+    let granted = match opening.day_limit {
+        None => opening.budget,
+        Some(limit) => match day::of(tx, opening, limit).await?.share(opening.budget) {
+            Share::Given(granted) => granted,
+            Share::Promised => return Ok(Opened::DayPromised),
+            Share::Spent => return Ok(Opened::DaySpent),
+        },
+    };
+    give(tx, opening, attempt, granted).await?;
+    Ok(Opened::Granted(granted))
+}
+
+async fn give(tx: &mut Tx, opening: &Opening, attempt: i32, granted: MicroUsd) -> Result<(), Error> {
+    sqlx::query!(
+        "-- run_accounts::give
         INSERT INTO billing.run_accounts AS r (run_id, subject_id, subject_kind, agent, agent_version, credential_hash,
-            budget_pico, default_model, allowed_models, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            budget_pico, default_model, allowed_models, expires_at, attempt)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (run_id) DO UPDATE
         SET agent_version = EXCLUDED.agent_version,
             credential_hash = EXCLUDED.credential_hash,
@@ -136,22 +196,23 @@ pub async fn open(tx: &mut Tx, opening: &Opening) -> Result<bool, Error> {
             default_model = EXCLUDED.default_model,
             allowed_models = EXCLUDED.allowed_models,
             expires_at = EXCLUDED.expires_at,
-            closed_at = NULL
-        WHERE r.subject_id = EXCLUDED.subject_id AND r.agent = EXCLUDED.agent",
+            attempt = GREATEST(r.attempt, EXCLUDED.attempt),
+            closed_at = NULL",
         opening.run_id,
         opening.subject_id,
         opening.subject_kind.as_str(),
         opening.agent,
         opening.agent_version,
         &opening.credential_hash,
-        opening.budget.pico().0,
+        granted.pico().0,
         opening.default_model,
         &opening.allowed_models,
         opening.expires_at,
+        attempt,
     )
     .execute(tx.connection())
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// What the credential with this hash stands for, if anything.
@@ -187,17 +248,27 @@ pub async fn by_credential(store: &Store, hash: &[u8; 32]) -> Result<Option<Acce
     }))
 }
 
-/// Ends a run's right; again does nothing more. `None` when it never had one.
+/// Ends the right of a run's attempt and of those before it (0: of any); again does nothing more. A newer attempt keeps
+/// its right, and one that was over before its right was opened gets none. `None` when the run never had one.
 ///
 /// # Errors
-/// When the statement fails.
-pub async fn close(tx: &mut Tx, run_id: Uuid) -> Result<Option<Closed>, Error> {
-    let row = sqlx::query!(
+/// When a statement fails.
+pub async fn close(tx: &mut Tx, run_id: Uuid, attempt: u32) -> Result<Option<Closed>, Error> {
+    sqlx::query!(
         "-- run_accounts::close
         UPDATE billing.run_accounts
-        SET closed_at = COALESCE(closed_at, now())
-        WHERE run_id = $1
-        RETURNING subject_id, agent_version, spent_pico",
+        SET closed_at = COALESCE(closed_at, now()), attempt = GREATEST(attempt, $2)
+        WHERE run_id = $1 AND ($2 = 0 OR attempt <= $2)",
+        run_id,
+        i32::try_from(attempt).unwrap_or(i32::MAX),
+    )
+    .execute(tx.connection())
+    .await?;
+    let row = sqlx::query!(
+        r#"-- run_accounts::close read
+        SELECT subject_id, agent_version, spent_pico, closed_at IS NOT NULL AS "closed!"
+        FROM billing.run_accounts
+        WHERE run_id = $1"#,
         run_id,
     )
     .fetch_optional(tx.connection())
@@ -206,6 +277,7 @@ pub async fn close(tx: &mut Tx, run_id: Uuid) -> Result<Option<Closed>, Error> {
         subject_id: row.subject_id,
         agent_version: row.agent_version,
         spent: PicoUsd(row.spent_pico),
+        is_over: row.closed,
     }))
 }
 

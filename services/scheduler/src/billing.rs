@@ -8,7 +8,7 @@ use domain::agent_file::AgentFile;
 use rpc::auth::Credentials;
 use rpc::error::{Code, status};
 use rpc::v1::billing_client::BillingClient;
-use rpc::v1::{CloseRunRequest, OpenRunRequest, SettleRequest, StatementRequest, SubjectCostsRequest};
+use rpc::v1::{CloseRunRequest, OpenRunRequest, SettleRequest, SubjectCostsRequest};
 use secrecy::SecretString;
 use store::contracts::{Contract, Figures};
 use store::runs::Run;
@@ -24,6 +24,15 @@ use crate::config;
 pub struct Billing {
     client: BillingClient<InterceptedService<Channel, Credentials>>,
     deadline: Duration,
+}
+
+/// An attempt's right to call models.
+#[derive(Clone)]
+pub struct Opened {
+    /// What the executor adds to each call.
+    pub credential: String,
+    /// What may be spent, micro US dollars.
+    pub granted: i64,
 }
 
 impl std::fmt::Debug for Billing {
@@ -51,7 +60,7 @@ impl Billing {
         Ok((billing, keep_resolving))
     }
 
-    /// Opens an attempt's right to call models; answers the credential the executor adds.
+    /// Opens an attempt's right to call models, within the agent's limit of the day.
     ///
     /// # Errors
     /// Billing's status, or unavailable.
@@ -61,7 +70,7 @@ impl Billing {
         spec: &AgentFile,
         budget_micro: i64,
         expires_at: DateTime<Utc>,
-    ) -> Result<String, Status> {
+    ) -> Result<Opened, Status> {
         let (subject_id, subject_kind) = subject(run);
         let request = OpenRunRequest {
             run_id: run.id.to_string(),
@@ -73,18 +82,35 @@ impl Billing {
             expires_at: Some(rpc::convert::timestamp(expires_at)),
             default_model: spec.models.default.clone(),
             allowed_models: spec.allowed_models(),
+            day_limit_micro_usd: spec.budget.per_day_usd.map(|limit| limit.0),
+            attempt: run.machine.attempt,
         };
+        let limited = request.day_limit_micro_usd.is_some();
         let answer = self.within(self.client.clone().open_run(self.bounded(request))).await?;
-        Ok(answer.into_inner().credential)
+        let answer = answer.into_inner();
+        match answer.granted_micro_usd {
+            // It knows nothing of days.
+            None if limited => Err(status(
+                Code::Unavailable,
+                "BILLING_OLD",
+                "billing is of the release before and keeps no limit of the day: update it",
+            )),
+            granted => Ok(Opened {
+                credential: answer.credential,
+                granted: granted.unwrap_or(budget_micro.max(0)),
+            }),
+        }
     }
 
-    /// Ends a run's right and books its cost. Idempotent. Answers the run's cost, micro US dollars.
+    /// Ends the right of a run's attempt and books the run's cost. Idempotent; a newer attempt keeps its right. Answers
+    /// the run's cost, micro US dollars.
     ///
     /// # Errors
     /// Billing's status, or unavailable.
-    pub async fn close_run(&self, run: Uuid) -> Result<i64, Status> {
+    pub async fn close_run(&self, run: Uuid, attempt: u32) -> Result<i64, Status> {
         let request = CloseRunRequest {
             run_id: run.to_string(),
+            attempt,
         };
         let answer = self
             .within(self.client.clone().close_run(self.bounded(request)))
@@ -140,22 +166,6 @@ impl Billing {
                 "billing did not answer in time",
             )),
         }
-    }
-
-    /// Model cost an agent was charged since a time, micro US dollars.
-    ///
-    /// # Errors
-    /// Billing's status, or unavailable.
-    pub async fn spent_since(&self, agent: &str, since: DateTime<Utc>) -> Result<i64, Status> {
-        let request = StatementRequest {
-            since: Some(rpc::convert::timestamp(since)),
-            until: None,
-            agent: agent.to_owned(),
-        };
-        let answer = self
-            .within(self.client.clone().statement(self.bounded(request)))
-            .await?;
-        Ok(answer.into_inner().cost_micro_usd)
     }
 
     fn bounded<T>(&self, message: T) -> Request<T> {

@@ -185,19 +185,23 @@ pub async fn last_work(tx: &mut Tx, contract: Uuid) -> Result<Option<Uuid>, Erro
     Ok(last)
 }
 
-/// Which of these runs are called off.
+/// Which of these runs are called off, each with its last attempt.
 ///
 /// # Errors
 /// When the query fails.
-pub async fn cancelled_among(store: &Store, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-    let cancelled = sqlx::query_scalar!(
+pub async fn cancelled_among(store: &Store, ids: &[Uuid]) -> Result<Vec<(Uuid, u32)>, Error> {
+    let cancelled = sqlx::query!(
         "-- runs::cancelled_among
-        SELECT id FROM scheduler.runs WHERE id = ANY($1) AND state = 'cancelled'",
+        SELECT id, attempt FROM scheduler.runs WHERE id = ANY($1) AND state = 'cancelled'",
         ids,
     )
     .fetch_all(&store.pool)
     .await?;
-    Ok(cancelled)
+    let with_attempt = |attempt: i32| u32::try_from(attempt).unwrap_or(0);
+    Ok(cancelled
+        .into_iter()
+        .map(|row| (row.id, with_attempt(row.attempt)))
+        .collect())
 }
 
 /// Since when the oldest run that could be leased waits.

@@ -5,6 +5,7 @@
     reason = "a failed expectation is the test\'s message; tests spawn as they like"
 )]
 
+mod accounts;
 mod budget;
 mod claims;
 mod contracts;

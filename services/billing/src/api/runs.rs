@@ -3,12 +3,13 @@
 use domain::money::{MicroUsd, MicroUsdc};
 use rpc::{
     convert::{datetime, id},
+    error::Code,
     v1,
 };
 use store::{
     Store,
     ledger::costs::{self, Cause},
-    run_accounts::{self, Opening, SubjectKind},
+    run_accounts::{self, Opened, Opening, SubjectKind},
     run_tx,
     settlements::{self, Figures, Outcome, Settlement},
 };
@@ -25,28 +26,61 @@ const MAX_SUBJECTS: usize = 500;
 pub(super) async fn open(store: &Store, asked: v1::OpenRunRequest) -> Result<v1::OpenRunResponse, Error> {
     let credential = credential::make().map_err(|_| {
         Error::Status(rpc::error::status(
-            rpc::error::Code::Internal,
+            Code::Internal,
             "NO_RANDOMNESS",
             "the system gives no randomness",
         ))
     })?;
     let opening = opening(asked, credential::hash(&credential))?;
-    let ours = run_tx!(store, "open_run", Error, |tx| Ok(
+    let opened = run_tx!(store, "open_run", Error, |tx| Ok(
         run_accounts::open(tx, &opening).await?
     ))?;
-    if !ours {
-        return Err(Error::Conflict {
-            reason: "RUN_DIFFERS",
-            message: format!("run {} was opened for another agent or subject", opening.run_id),
-        });
-    }
+    let granted = granted(&opening, opened)?;
     tracing::info!(
         run.id = %opening.run_id,
         agent = opening.agent,
+        attempt = opening.attempt,
         budget_micro_usd = opening.budget.0,
+        granted_micro_usd = granted.0,
         "a run may call models"
     );
-    Ok(v1::OpenRunResponse { credential })
+    Ok(v1::OpenRunResponse {
+        credential,
+        granted_micro_usd: Some(granted.0),
+    })
+}
+
+fn granted(opening: &Opening, opened: Opened) -> Result<MicroUsd, Error> {
+    let run = opening.run_id;
+    let refused = |code, reason, message: String| Err(Error::Status(rpc::error::status(code, reason, message)));
+    match opened {
+        Opened::Granted(granted) => Ok(granted),
+        Opened::Differs => Err(Error::Conflict {
+            reason: "RUN_DIFFERS",
+            message: format!("run {run} was opened for another agent or subject"),
+        }),
+        Opened::Over => refused(
+            Code::Refused,
+            "ATTEMPT_OVER",
+            format!("attempt {} of run {run} is over: open the next one", opening.attempt),
+        ),
+        Opened::DayPromised => refused(
+            Code::Exhausted,
+            "DAY_PROMISED",
+            format!(
+                "other runs of {} may still spend the day's money: try again later",
+                opening.agent
+            ),
+        ),
+        Opened::DaySpent => refused(
+            Code::Exhausted,
+            "DAY_SPENT",
+            format!(
+                "the day's money of {} is used up: try again after midnight UTC",
+                opening.agent
+            ),
+        ),
+    }
 }
 
 fn opening(asked: v1::OpenRunRequest, credential_hash: [u8; 32]) -> Result<Opening, Error> {
@@ -54,6 +88,12 @@ fn opening(asked: v1::OpenRunRequest, credential_hash: [u8; 32]) -> Result<Openi
         return Err(Error::invalid(
             "BAD_BUDGET",
             format!("budget_micro_usd must be from 0 to {MAX_BUDGET}"),
+        ));
+    }
+    if asked.day_limit_micro_usd.is_some_and(|limit| limit < 0) {
+        return Err(Error::invalid(
+            "BAD_DAY_LIMIT",
+            "day_limit_micro_usd must not be negative",
         ));
     }
     let models = &asked.allowed_models;
@@ -71,7 +111,9 @@ fn opening(asked: v1::OpenRunRequest, credential_hash: [u8; 32]) -> Result<Openi
         agent: name("agent", asked.agent)?,
         agent_version: asked.agent_version,
         credential_hash,
+        attempt: asked.attempt,
         budget: MicroUsd(asked.budget_micro_usd),
+        day_limit: asked.day_limit_micro_usd.map(MicroUsd),
         expires_at: datetime(asked.expires_at.as_ref())
             .ok_or_else(|| Error::invalid("BAD_EXPIRY", "expires_at is missing or out of range"))?,
         default_model: name("default_model", asked.default_model)?,
@@ -82,7 +124,7 @@ fn opening(asked: v1::OpenRunRequest, credential_hash: [u8; 32]) -> Result<Openi
 pub(super) async fn close(store: &Store, asked: v1::CloseRunRequest) -> Result<v1::CloseRunResponse, Error> {
     let run_id = id("run_id", &asked.run_id)?;
     let closed = run_tx!(store, "close_run", Error, |tx| {
-        let closed = run_accounts::close(tx, run_id).await?;
+        let closed = run_accounts::close(tx, run_id, asked.attempt).await?;
         if let Some(closed) = &closed {
             let cause = Cause {
                 run_id,
@@ -93,8 +135,14 @@ pub(super) async fn close(store: &Store, asked: v1::CloseRunRequest) -> Result<v
         Ok(closed)
     })?;
     // A run that never opened has no right to end and cost nothing.
+    let is_over = closed.as_ref().is_none_or(|closed| closed.is_over);
     let cost = closed.map_or(MicroUsd::ZERO, |closed| closed.spent.whole_micro());
-    tracing::info!(run.id = %run_id, cost_micro_usd = cost.0, "a run may call models no more");
+    let attempt = asked.attempt;
+    if is_over {
+        tracing::info!(run.id = %run_id, attempt, cost_micro_usd = cost.0, "a run may call models no more");
+    } else {
+        tracing::info!(run.id = %run_id, attempt, "an attempt ended late: a newer one may call models");
+    }
     Ok(v1::CloseRunResponse { cost_micro_usd: cost.0 })
 }
 
@@ -147,7 +195,7 @@ fn answer(asked: &Settlement, figures: &Figures, duplicate: bool) -> v1::Settlem
 /// Every call ends, by itself or when its hold expires.
 fn under_way(contract_id: uuid::Uuid) -> Error {
     Error::Status(rpc::error::status(
-        rpc::error::Code::Unavailable,
+        Code::Unavailable,
         "CALL_UNDER_WAY",
         format!("a model call of contract {contract_id} is still under way: settle it again later"),
     ))

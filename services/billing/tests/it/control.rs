@@ -18,7 +18,11 @@ async fn each_role_may_do_its_own_and_nothing_else() {
     for mut client in [stack.operator.clone(), stack.viewer.clone()] {
         let opened = client.open_run(opening(id, subject, 1, &[])).await;
         assert_eq!(opened.unwrap_err().code(), Code::PermissionDenied);
-        let closed = client.close_run(v1::CloseRunRequest { run_id: id.to_string() }).await;
+        let close = v1::CloseRunRequest {
+            run_id: id.to_string(),
+            attempt: 1,
+        };
+        let closed = client.close_run(close).await;
         assert_eq!(closed.unwrap_err().code(), Code::PermissionDenied);
         let settled = client.settle(v1::SettleRequest::default()).await;
         assert_eq!(settled.unwrap_err().code(), Code::PermissionDenied);
@@ -88,6 +92,13 @@ async fn wrong_arguments_are_named() {
             "BAD_BUDGET",
             v1::OpenRunRequest {
                 budget_micro_usd: i64::MAX,
+                ..good()
+            },
+        ),
+        (
+            "BAD_DAY_LIMIT",
+            v1::OpenRunRequest {
+                day_limit_micro_usd: Some(-1),
                 ..good()
             },
         ),

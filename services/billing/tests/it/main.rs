@@ -5,6 +5,7 @@ mod books;
 mod budget;
 mod control;
 mod crash;
+mod days;
 mod door;
 mod ledger;
 mod outage;

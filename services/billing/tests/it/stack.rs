@@ -226,6 +226,7 @@ impl Stack {
     pub async fn close(&self, run: &Run) -> i64 {
         let asked = v1::CloseRunRequest {
             run_id: run.id.to_string(),
+            attempt: 0,
         };
         self.scheduler
             .clone()
@@ -332,6 +333,7 @@ pub fn opening(id: Uuid, subject: Uuid, budget_micro_usd: i64, allowed: &[&str])
         )),
         default_model: "gpt-4o-mini".to_owned(),
         allowed_models: allowed.iter().map(ToString::to_string).collect(),
+        ..v1::OpenRunRequest::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{NaiveTime, Utc};
 use domain::money::MicroUsdc;
 use domain::run::{Command, State};
-use rpc::error::Code;
+use rpc::error::{Code, reason};
 use rpc::v1::scheduler_message::Kind as Say;
 use rpc::v1::{Assignment, SchedulerMessage};
 use store::runs::{self, Note, Run};
@@ -22,8 +22,8 @@ use crate::wake::Topic;
 const AFTER_TIMEOUT: chrono::Duration = chrono::Duration::minutes(5);
 /// Pause before a run is leased again that found something away.
 pub(super) const OUTAGE: Duration = Duration::from_secs(15);
-/// No run is begun with less than this share of a day's money, in thousandths, unless its contract has no more.
-const LEAST_OF_A_DAY: i64 = 100;
+/// Pause before a run is leased again for which other runs may spend what is left of the day: one of them may have ended.
+const PROMISED: Duration = Duration::from_secs(30);
 /// The kind of the notice that an agent's money of the day is used up.
 const DAY_NOTICE: &str = "budget";
 
@@ -39,6 +39,9 @@ enum Not {
     /// Not today.
     #[error("the money of the day is used up: it goes on at midnight UTC")]
     Today,
+    /// Perhaps when other runs of the agent have ended.
+    #[error("other runs may still spend what is left of the day's money: it goes on when one of them ends")]
+    Promised,
     /// The executor left.
     #[error("the executor left")]
     Left,
@@ -49,6 +52,11 @@ enum Not {
 
 impl From<Status> for Not {
     fn from(status: Status) -> Self {
+        match reason(&status).as_deref() {
+            Some("DAY_SPENT") => return Self::Today,
+            Some("DAY_PROMISED") => return Self::Promised,
+            _ => {}
+        }
         let why = format!("billing: {}", status.message());
         match Code::of(&status) {
             Code::Unavailable | Code::Exhausted => Self::Away(why),
@@ -94,14 +102,17 @@ async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
     let costs = floor.billing.costs(&[job.subject()]).await?;
     let spent = costs.get(&job.subject()).copied().unwrap_or(0);
     let budget = budget(floor, &job);
-    let remaining = today(floor, run, &job, (budget - spent).max(0)).await?;
-    let refused = |error: anyhow::Error| Not::Refused(error.to_string());
-    let job_json = jobs::write(run, &job, budget, remaining).map_err(refused)?;
-    let agent_spec_json = serde_json::to_string(&job.spec).map_err(|error| refused(error.into()))?;
     let timeout = u32::try_from(run.timeout_secs).unwrap_or(0);
     let expires_at = Utc::now() + chrono::Duration::seconds(i64::from(timeout)) + AFTER_TIMEOUT;
-    let credential = floor.billing.open_run(run, &job.spec, remaining, expires_at).await?;
+    let asked = (budget - spent).max(0);
+    let opened = floor.billing.open_run(run, &job.spec, asked, expires_at).await?;
     still_ours(floor, run).await?;
+    if job.spec.budget.per_day_usd.is_some() {
+        has_money(floor, run).await?;
+    }
+    let refused = |error: anyhow::Error| Not::Refused(error.to_string());
+    let job_json = jobs::write(run, &job, budget, opened.granted).map_err(refused)?;
+    let agent_spec_json = serde_json::to_string(&job.spec).map_err(|error| refused(error.into()))?;
     Ok(Assignment {
         run_id: run.id.to_string(),
         lease_token: run.lease_token.map(|token| token.to_string()).unwrap_or_default(),
@@ -113,39 +124,28 @@ async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
         agent_spec_json,
         timeout_secs: timeout,
         idle_secs: u32::try_from(job.spec.run.idle.as_secs()).unwrap_or(u32::MAX),
-        gateway_credential: credential,
+        gateway_credential: opened.credential,
         inputs: job.inputs(run),
         traceparent: telemetry::current_traceparent().unwrap_or_default(),
     })
 }
 
-/// A run called off while it was opened would have a right that nobody ends: whoever calls off later sees it.
+/// A run called off while it was opened would have a right that nobody ends.
 async fn still_ours(floor: &Floor, run: &Run) -> Result<(), Not> {
     let now = store::runs::get(&floor.desk.store, run.id).await.map_err(Error::from)?;
     if now.machine.state == State::Leased && now.lease_token == run.lease_token {
         return Ok(());
     }
-    close::called_off(floor, &[run.id]).await;
     Err(Not::Lost)
 }
 
-/// What the agent's limit of the day leaves of a run's money, micro US dollars. With next to nothing left the run waits
-/// for the next day instead of failing on its first call.
-async fn today(floor: &Floor, run: &Run, job: &Job, remaining: i64) -> Result<i64, Not> {
-    let Some(per_day) = job.spec.budget.per_day_usd else {
-        return Ok(remaining);
-    };
-    let midnight = Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc();
-    let left = per_day.0 - floor.billing.spent_since(&run.agent, midnight).await?;
-    let least = (per_day.0 / 1000).saturating_mul(LEAST_OF_A_DAY).min(remaining);
-    if left < least {
-        return Err(Not::Today);
-    }
-    store::run_tx!(floor.desk.store, "day_money", |tx| {
+/// What was said about the agent's money of the day is true no more.
+async fn has_money(floor: &Floor, run: &Run) -> Result<(), Not> {
+    let resolved = store::run_tx!(floor.desk.store, "day_money", |tx| {
         store::notices::resolve(tx, DAY_NOTICE, &run.agent).await
-    })
-    .map_err(Error::from)?;
-    Ok(remaining.min(left.max(0)))
+    });
+    resolved.map_err(Error::from)?;
+    Ok(())
 }
 
 /// The share of the net price that may go to model calls, micro US dollars; a coin counts as a dollar.
@@ -156,14 +156,24 @@ fn budget(floor: &Floor, job: &Job) -> i64 {
     net.permille(job.spec.budget.share_of_net).0
 }
 
+/// Queues it again. What it was given, now or by an attempt that was lost, is free for other runs then, whether or not
+/// its opening was answered.
 async fn give_back(floor: &Floor, run: &Run, why: &Not) {
     let command = match why {
-        Not::Refused(_) => Command::HandBack,
-        Not::Away(_) => Command::PutOff(OUTAGE),
-        Not::Today => Command::PutOff(until_midnight()),
-        Not::Left => Command::HandOver,
-        Not::Lost => return,
+        Not::Refused(_) => Some(Command::HandBack),
+        Not::Away(_) => Some(Command::PutOff(OUTAGE)),
+        Not::Today => Some(Command::PutOff(until_midnight())),
+        Not::Promised => Some(Command::PutOff(PROMISED)),
+        Not::Left => Some(Command::HandOver),
+        Not::Lost => None,
     };
+    if let Some(command) = command {
+        queue_again(floor, run, why, &command).await;
+    }
+    close::close(floor, run.id, run.machine.attempt).await;
+}
+
+async fn queue_again(floor: &Floor, run: &Run, why: &Not, command: &Command) {
     tracing::warn!(reason = %why, "a run could not be assigned; it is queued again");
     let policy = floor.desk.config.runs.policy();
     let note = Note {
@@ -171,7 +181,7 @@ async fn give_back(floor: &Floor, run: &Run, why: &Not) {
         ..Note::default()
     };
     let back = store::run_tx!(floor.desk.store, "runs_give_back", Error, |tx| {
-        let step = runs::advance(tx, run.id, run.lease_token, &command, &policy, &note).await?;
+        let step = runs::advance(tx, run.id, run.lease_token, command, &policy, &note).await?;
         if step.parked {
             complete::park(tx, run, note.error.as_deref()).await?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::run::{Command, Kind, State, Step};
+use domain::run::{Command, Kind, Step};
 use rpc::convert;
 use rpc::error::{Code, status};
 use rpc::v1::complete_request::Outcome;
@@ -48,7 +48,6 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         let policy = floor.desk.config.runs.policy();
         let step = runs::advance(tx, run, Some(token), &command, &policy, &note).await?;
         runs::note_completion(tx, run, token).await?;
-        let mut begins_again = step.run.state == State::Queued;
         if let (Command::Wait(_), Some(contract)) = (&command, row.contract_id) {
             // What it waits for may have come while it still ran.
             let during = u32::try_from(request.duration_ms / 1000)
@@ -56,7 +55,6 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
                 .saturating_add(SLACK);
             if store::messages::heard_since(tx, contract, during).await? {
                 runs::advance(tx, run, None, &Command::WakeUp, &policy, &Note::default()).await?;
-                begins_again = true;
             }
         }
         let attempt = i32::try_from(row.machine.attempt).unwrap_or(i32::MAX);
@@ -70,12 +68,12 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         if step.parked {
             park(tx, &row, note.error.as_deref()).await?;
         }
-        Ok(Some((row, step, begins_again)))
+        Ok(Some((row, step)))
     });
     match taken {
         Ok(None) => Ok(CompleteResponse { duplicate: true }),
-        Ok(Some((row, step, begins_again))) => {
-            after(floor, &row, &step, begins_again, request.duration_ms).await;
+        Ok(Some((row, step))) => {
+            after(floor, &row, &step, request.duration_ms).await;
             Ok(CompleteResponse { duplicate: false })
         }
         Err(Error::Store(store::Error::Stale { .. })) => {
@@ -157,17 +155,14 @@ pub(super) async fn park(tx: &mut Tx, run: &Run, why: Option<&str>) -> Result<()
 }
 
 /// What follows the commit: the budget is closed, others are woken, one line is logged.
-async fn after(floor: &Floor, run: &Run, step: &Step, begins_again: bool, duration_ms: u64) {
+async fn after(floor: &Floor, run: &Run, step: &Step, duration_ms: u64) {
     let outcome = step.run.state.name().to_owned();
     metrics::counter!(crate::metrics::RUNS_ENDED, "kind" => run.kind.name(), "state" => outcome.clone()).increment(1);
     tracing::info!(
         run.id = %run.id, agent.id = %run.agent, kind = run.kind.name(), attempt = run.machine.attempt, state = outcome,
         duration_ms, "an attempt ended"
     );
-    // A run that may be leased again at this moment gets its right anew: closing could end that one.
-    if !begins_again {
-        close::close(floor, run.id).await;
-    }
+    close::close(floor, run.id, run.machine.attempt).await;
     if run.kind == Kind::Work || run.kind == Kind::Revise {
         floor.desk.wake.wake(Topic::Courier);
     }

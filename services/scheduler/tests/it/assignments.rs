@@ -3,9 +3,9 @@
 use domain::agent_file::AgentFile;
 use domain::run::Kind;
 use rpc::v1::complete_request::Outcome;
-use rpc::v1::{HandedBack, Waiting};
+use rpc::v1::{Assignment, CannotDo, HandedBack, Waiting};
 use scheduler::billing::Billing;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::messages::Side;
 use store::{run_tx, runs};
 use testkit::eventually;
@@ -74,17 +74,100 @@ async fn a_drain_costs_a_run_nothing_and_other_hand_backs_are_counted() {
     assert_eq!(hand.assignment().await.attempt, 5);
 }
 
-#[tokio::test]
-async fn with_the_days_money_used_up_a_run_waits_for_midnight_and_it_is_said_once() {
-    let bench = Bench::new().await;
-    let ledger = Ledger::default();
-    let text = "name = \"demo\"\n[run]\ncommand = [\"true\"]\n[budget]\nper_day_usd = 5.0\n";
-    let spec = AgentFile::parse(text).unwrap().with_defaults(true);
+/// A version whose runs may spend this much in a day, all together.
+async fn limited(bench: &Bench, per_day_usd: &str) {
+    let text = format!("name = \"demo\"\n[run]\ncommand = [\"true\"]\n[budget]\nper_day_usd = {per_day_usd}\n");
+    let spec = AgentFile::parse(&text).unwrap().with_defaults(true);
     let file = serde_json::to_value(&spec).unwrap();
     let put = run_tx!(bench.desk.store, "fixture", |tx| {
         store::bundles::put(tx, "v2", "demo", 1, &file).await
     });
     put.unwrap();
+}
+
+/// What its job file says may be spent.
+fn remaining(job: &Assignment) -> i64 {
+    let file: Value = serde_json::from_str(&job.job_json).unwrap();
+    file["budget"]["remaining_micro_usd"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn runs_assigned_together_share_the_days_money_and_the_next_waits_for_one_to_end() {
+    let bench = Bench::new().await;
+    let ledger = Ledger::default();
+    limited(&bench, "10.0").await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(bench.run(Kind::Work, 0).await.1);
+    }
+    bench.change("UPDATE scheduler.runs SET version = 'v2'").await;
+    let channel = serve(&bench, &ledger).await;
+    let mut hands = [
+        Hand::new(&channel).await,
+        Hand::new(&channel).await,
+        Hand::new(&channel).await,
+    ];
+    let mut given = Vec::new();
+    let mut jobs = Vec::new();
+    for hand in &mut hands {
+        let job = hand.assignment().await;
+        given.push(remaining(&job));
+        jobs.push(job);
+    }
+    given.sort_unstable();
+    assert_eq!(given, [1_000_000, 4_500_000, 4_500_000]);
+    let mut fourth = Hand::new(&channel).await;
+    let begun: Vec<&str> = jobs.iter().map(|job| job.run_id.as_str()).collect();
+    let left = runs
+        .into_iter()
+        .find(|run| !begun.contains(&run.to_string().as_str()))
+        .unwrap();
+    let columns = "state, hand_backs, not_before > now() AND not_before < now() + INTERVAL '1 minute' AS soon";
+    let off = json!({ "state": "queued", "hand_backs": 0, "soon": true });
+    bench.run_is(left, columns, off).await;
+    assert_eq!(bench.count("scheduler.notices WHERE kind = 'budget'").await, 0);
+    // One ends without having spent anything.
+    let freed = remaining(&jobs[0]);
+    let cannot = Outcome::CannotDo(CannotDo {
+        reason: "no".to_owned(),
+    });
+    hands[0].complete(&jobs[0], cannot, Vec::new()).await.unwrap();
+    let ended = async || ledger.0.lock().unwrap().rights.len() == 2;
+    eventually(PATIENCE, "its share to be free", ended).await.unwrap();
+    bench.hurry(left).await;
+    let job = tokio::select! {
+        job = fourth.assignment() => job,
+        job = hands[0].assignment() => job,
+    };
+    assert_eq!((job.run_id.clone(), remaining(&job)), (left.to_string(), freed));
+}
+
+#[tokio::test]
+async fn a_late_end_of_an_attempt_leaves_the_next_ones_right_alone() {
+    let bench = Bench::new().await;
+    let ledger = Ledger::default();
+    let (_contract, run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&serve(&bench, &ledger).await).await;
+    let job = hand.assignment().await;
+    hand.complete(&job, handed_back("drain"), Vec::new()).await.unwrap();
+    assert_eq!(hand.assignment().await.attempt, 2);
+    let closed = async || !ledger.0.lock().unwrap().closed.is_empty();
+    eventually(PATIENCE, "the first attempt to be closed", closed)
+        .await
+        .unwrap();
+    let rights = ledger.0.lock().unwrap().rights.clone();
+    assert_eq!(
+        rights[&run.to_string()].0,
+        2,
+        "its right was ended with the first one's"
+    );
+}
+
+#[tokio::test]
+async fn with_the_days_money_used_up_a_run_waits_for_midnight_and_it_is_said_once() {
+    let bench = Bench::new().await;
+    let ledger = Ledger::default();
+    limited(&bench, "5.0").await;
     let (contract, first) = bench.run(Kind::Work, 0).await;
     bench.change("UPDATE scheduler.runs SET version = 'v2'").await;
     ledger.0.lock().unwrap().today = 4_900_000;
@@ -99,8 +182,10 @@ async fn with_the_days_money_used_up_a_run_waits_for_midnight_and_it_is_said_onc
     assert!(ledger.0.lock().unwrap().opened.is_empty());
     ledger.0.lock().unwrap().today = 2_000_000;
     bench.hurry(first).await;
-    assert_eq!(hand.assignment().await.run_id, first.to_string());
-    assert_eq!(ledger.0.lock().unwrap().opened[0].budget_micro_usd, 3_000_000);
+    let job = hand.assignment().await;
+    assert_eq!(job.run_id, first.to_string());
+    assert_eq!(remaining(&job), 3_000_000);
+    assert_eq!(ledger.0.lock().unwrap().rights[&first.to_string()].1, 3_000_000);
     assert_eq!(
         bench
             .count("scheduler.notices WHERE kind = 'budget' AND resolved_at IS NULL")

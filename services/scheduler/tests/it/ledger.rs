@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use domain::day::{Day, Share};
+use domain::money::MicroUsd;
 use rpc::auth::{self, Guard, Role};
+use rpc::error::{Code, status};
 use rpc::v1::billing_server::{Billing, BillingServer};
 use rpc::v1::{
     CheckLedgerRequest, CheckLedgerResponse, CloseRunRequest, CloseRunResponse, ExplainAccountRequest,
@@ -24,6 +27,8 @@ pub const COST: i64 = 12_345;
 pub struct Calls {
     pub opened: Vec<OpenRunRequest>,
     pub closed: Vec<String>,
+    /// Attempt and money of each run that may call models.
+    pub rights: BTreeMap<String, (u32, i64)>,
     pub settled: BTreeMap<String, Vec<SettleRequest>>,
     /// What the agent spent today, micro US dollars.
     pub today: i64,
@@ -68,14 +73,37 @@ impl Billing for Ledger {
         if calls.refuses {
             return Err(Status::failed_precondition("not for this one"));
         }
-        calls.opened.push(request.into_inner());
-        let credential = "run-credential".to_owned();
-        Ok(Response::new(OpenRunResponse { credential }))
+        let request = request.into_inner();
+        let mut granted = request.budget_micro_usd;
+        if let Some(limit) = request.day_limit_micro_usd {
+            let others = calls.rights.iter().filter(|(run, _)| **run != request.run_id);
+            let day = Day {
+                limit: MicroUsd(limit),
+                spent: MicroUsd(calls.today).pico(),
+                promised: MicroUsd(others.map(|(_, (_, granted))| granted).sum()).pico(),
+            };
+            granted = match day.share(MicroUsd(granted)) {
+                Share::Given(given) => given.0,
+                Share::Promised => return Err(status(Code::Exhausted, "DAY_PROMISED", "other runs have it")),
+                Share::Spent => return Err(status(Code::Exhausted, "DAY_SPENT", "it is used up")),
+            };
+        }
+        calls.rights.insert(request.run_id.clone(), (request.attempt, granted));
+        calls.opened.push(request);
+        Ok(Response::new(OpenRunResponse {
+            credential: "run-credential".to_owned(),
+            granted_micro_usd: Some(granted),
+        }))
     }
 
     async fn close_run(&self, request: Request<CloseRunRequest>) -> Answer<CloseRunResponse> {
         enters(&request)?;
-        self.0.lock().unwrap().closed.push(request.into_inner().run_id);
+        let CloseRunRequest { run_id, attempt } = request.into_inner();
+        let mut calls = self.0.lock().unwrap();
+        if calls.rights.get(&run_id).is_some_and(|(opened, _)| *opened <= attempt) {
+            calls.rights.remove(&run_id);
+        }
+        calls.closed.push(run_id);
         Ok(Response::new(CloseRunResponse { cost_micro_usd: COST }))
     }
 
@@ -110,13 +138,8 @@ impl Billing for Ledger {
         not_asked()
     }
 
-    async fn statement(&self, request: Request<StatementRequest>) -> Answer<StatementResponse> {
-        enters(&request)?;
-        let cost_micro_usd = self.0.lock().unwrap().today;
-        Ok(Response::new(StatementResponse {
-            cost_micro_usd,
-            ..StatementResponse::default()
-        }))
+    async fn statement(&self, _: Request<StatementRequest>) -> Answer<StatementResponse> {
+        not_asked()
     }
 
     async fn list_prices(&self, _: Request<ListPricesRequest>) -> Answer<ListPricesResponse> {
