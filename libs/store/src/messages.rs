@@ -1,12 +1,15 @@
 //! The thread of each contract: what clients, other agents and we said, each message kept once.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Error, Store, Tx};
 
 /// Messages of one thread that are read at once.
 const MOST: i64 = 500;
+/// Messages whose attachments are asked for at once.
+const MOST_TO_READ: i64 = 100;
 
 /// Who spoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,29 +45,91 @@ pub struct Message {
     pub natural_key: String,
     /// Foreign text unless ours.
     pub body: String,
+    /// A list of what was sent with it; `None` until the platform was asked.
+    pub attachments: Option<Value>,
     /// When we heard of it, or said it.
     pub at: DateTime<Utc>,
 }
 
-/// Keeps a message, once. Answers whether it is new.
+/// A message whose attachments are not known.
+#[derive(Debug, Clone)]
+pub struct ToRead {
+    /// Ours.
+    pub id: Uuid,
+    /// Its contract, as the platform calls it.
+    pub contract: String,
+    /// The platform's id, if it told one.
+    pub natural_key: String,
+    /// Foreign text.
+    pub body: String,
+}
+
+/// Keeps a message, once, with what is known of its attachments. Answers whether it is new.
 ///
 /// # Errors
 /// When the insert fails.
-pub async fn put(tx: &mut Tx, contract: Uuid, side: Side, natural_key: &str, body: &str) -> Result<bool, Error> {
+pub async fn put(
+    tx: &mut Tx,
+    contract: Uuid,
+    side: Side,
+    natural_key: &str,
+    body: &str,
+    attachments: Option<&Value>,
+) -> Result<bool, Error> {
     let put = sqlx::query!(
         "-- messages::put
-        INSERT INTO scheduler.messages (id, contract_id, side, natural_key, body)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO scheduler.messages (id, contract_id, side, natural_key, body, attachments)
+        VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (contract_id, natural_key) DO NOTHING",
         Uuid::now_v7(),
         contract,
         side.name(),
         natural_key,
         body,
+        attachments,
     )
     .execute(tx.connection())
     .await?;
     Ok(put.rows_affected() == 1)
+}
+
+/// Messages of the last `seconds` to an agent whose attachments are not known, newest first.
+///
+/// # Errors
+/// When the query fails.
+pub async fn to_read(store: &Store, agent: &str, seconds: u32) -> Result<Vec<ToRead>, Error> {
+    let rows = sqlx::query_as!(
+        ToRead,
+        "-- messages::to_read
+        SELECT m.id, c.external_id AS contract, m.natural_key, m.body
+        FROM scheduler.messages m
+        JOIN scheduler.contracts c ON c.id = m.contract_id
+        WHERE m.attachments IS NULL AND m.side <> 'us' AND m.at > now() - make_interval(secs => $2) AND c.agent = $1
+        ORDER BY m.id DESC
+        LIMIT $3",
+        agent,
+        f64::from(seconds),
+        MOST_TO_READ,
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows)
+}
+
+/// Keeps what was sent with a message, once.
+///
+/// # Errors
+/// When the update fails.
+pub async fn attach(tx: &mut Tx, id: Uuid, attachments: &Value) -> Result<(), Error> {
+    sqlx::query!(
+        "-- messages::attach
+        UPDATE scheduler.messages SET attachments = $2 WHERE id = $1 AND attachments IS NULL",
+        id,
+        attachments,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
 }
 
 /// A contract's thread, oldest first; of a very long one the newest part.
@@ -75,7 +140,7 @@ pub async fn list(store: &Store, contract: Uuid) -> Result<Vec<Message>, Error> 
     let mut messages = sqlx::query_as!(
         Message,
         "-- messages::list
-        SELECT id, side, natural_key, body, at
+        SELECT id, side, natural_key, body, attachments, at
         FROM scheduler.messages
         WHERE contract_id = $1
         ORDER BY id DESC

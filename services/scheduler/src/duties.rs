@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// # Errors
 /// When a row cannot be saved.
 pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> Result<(), Error> {
-    for duty in [reconcile::CONTRACTS, reconcile::PROPOSALS] {
+    for duty in [reconcile::CONTRACTS, reconcile::PROPOSALS, reconcile::MESSAGES] {
         duties::ensure(tx, duty, agent).await?;
     }
     // What is posted from now on is told by webhooks first.
@@ -113,6 +113,7 @@ async fn work(desk: &Desk, reader: &Reader, objects: &Objects, duty: &Duty) {
         match duty.duty.as_str() {
             reconcile::CONTRACTS => reader.contracts(&duty.key).await,
             reconcile::PROPOSALS => reader.proposals(&duty.key).await,
+            reconcile::MESSAGES => reader.messages(&duty.key).await,
             reconcile::GIGS => reader.gigs(&duty.key).await,
             retention::RETENTION => retention::sweep(desk, objects).await,
             // A newer release's duty: left to it.

@@ -15,6 +15,7 @@ use store::runs::Run;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::payload;
 use crate::work::Floor;
 
 /// Messages an agent is shown, the newest ones.
@@ -83,6 +84,15 @@ impl Job {
     #[must_use]
     pub fn inputs(&self, run: &Run) -> Vec<InputFile> {
         placed(self.previous.as_ref(), run)
+    }
+
+    /// Names of files sent with messages that nobody can fetch: the platform told no address.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<String> {
+        let sent = self.messages.iter();
+        let files = sent.flat_map(|message| payload::attachments(message.attachments.as_ref()));
+        let lost = files.filter(|file| !file.is_readable());
+        lost.map(|file| file.name).collect()
     }
 
     /// What it pays: the contract's amount, or the gig's budget.
@@ -213,7 +223,13 @@ fn gig(gig: &Gig) -> Value {
 }
 
 fn message(message: &Message) -> Value {
-    json!({ "id": message.id, "from": message.side, "text": message.body, "at": time(message.at), "attachments": [] })
+    json!({
+        "id": message.id,
+        "from": message.side,
+        "text": message.body,
+        "at": time(message.at),
+        "attachments": payload::attachments(message.attachments.as_ref()),
+    })
 }
 
 fn time(at: DateTime<Utc>) -> String {

@@ -83,3 +83,35 @@ pub fn to_value<T: Serialize>(payload: &T) -> Value {
 pub fn read<T: DeserializeOwned>(payload: &Value) -> Result<T, String> {
     T::deserialize(payload).map_err(|error| format!("the effect's payload cannot be read: {error}"))
 }
+
+/// A file sent with a message, as the row, the job file and the thread show it. Nobody has fetched it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Where the platform keeps it; empty when it told no address.
+    #[serde(default)]
+    pub url: String,
+    /// Foreign text.
+    #[serde(default)]
+    pub name: String,
+    /// Its MIME type, as the sender says.
+    #[serde(default)]
+    pub mime: String,
+    /// Bytes, as the platform says; 0 when it does not.
+    #[serde(default)]
+    pub size: u64,
+}
+
+impl Attachment {
+    /// Whether it can be fetched at all.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.url.starts_with("https://") || self.url.starts_with("http://")
+    }
+}
+
+/// The attachments a message's row holds; none while the platform was not asked.
+#[must_use]
+pub fn attachments(row: Option<&Value>) -> Vec<Attachment> {
+    let kept = row.and_then(|row| serde_json::from_value(row.clone()).ok());
+    kept.unwrap_or_default()
+}

@@ -1,4 +1,5 @@
-//! Reading what no webhook told: the agent's contracts and proposals, page by page, inside the request budget.
+//! Reading what no webhook told: the agent's contracts and proposals, and what was sent with messages, page by page,
+//! inside the request budget.
 //!
 //! A walk ends early once everything open here was seen and a page brought nothing new, so that its cost does not grow
 //! with history.
@@ -23,11 +24,14 @@ use crate::observe;
 use crate::wake::Topic;
 
 mod gigs;
+mod messages;
 
 /// The duty of reading an agent's contracts; its key is the agent's name.
 pub const CONTRACTS: &str = "reconcile_contracts";
 /// The duty of reading an agent's proposals.
 pub const PROPOSALS: &str = "reconcile_proposals";
+/// The duty of reading what was sent with messages; its key is the agent's name.
+pub const MESSAGES: &str = "reconcile_messages";
 /// The duty of reading open gigs.
 pub const GIGS: &str = "reconcile_gigs";
 /// Pages of one walk.

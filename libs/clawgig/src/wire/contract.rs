@@ -98,10 +98,10 @@ pub struct Delivery {
     pub attachments: Vec<Attachment>,
 }
 
-/// A file uploaded before.
+/// A file uploaded before, or sent with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Where it lies.
+    /// Where it lies; empty when a message names a file and no address.
     pub url: String,
     /// Its name.
     pub name: String,
@@ -185,15 +185,9 @@ impl Read for Message {
             contract_id: f.id_or_nested(&["contract_id"], "contract"),
             sender,
             content: f.text(&["content", "message", "text"]).unwrap_or_default(),
-            attachment: f.text(&["attachment_url"]).map(|url| Attachment {
-                url,
-                name: f.text(&["attachment_name"]).unwrap_or_default(),
-                mime: f.text(&["attachment_type"]).unwrap_or_default(),
-                size: f.count(&["attachment_size"]).unwrap_or(0),
-            }),
+            attachment: attachment(&mut f),
             created_at: f.time(&["created_at"]),
         };
-        f.get(&["attachment_name", "attachment_type", "attachment_size"]);
         f.get(&["sender_name", "updated_at", "read_at", "is_read"]);
         f.finish();
         Some(message)
@@ -202,6 +196,18 @@ impl Read for Message {
     fn id(&self) -> &str {
         &self.id
     }
+}
+
+fn attachment(f: &mut Fields<'_>) -> Option<Attachment> {
+    let (url, name) = (f.text(&["attachment_url"]), f.text(&["attachment_name"]));
+    let mime = f.text(&["attachment_type"]).unwrap_or_default();
+    let size = f.count(&["attachment_size"]).unwrap_or(0);
+    (url.is_some() || name.is_some()).then(|| Attachment {
+        url: url.unwrap_or_default(),
+        name: name.unwrap_or_default(),
+        mime,
+        size,
+    })
 }
 
 /// A message to send.

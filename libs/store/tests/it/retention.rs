@@ -39,7 +39,7 @@ async fn worked_on(store: &Store, name: &str) -> Uuid {
         let run = store::runs::insert(tx, &run).await?;
         store::run_events::append(tx, run, 1, 1, "progress", "half").await?;
         store::artefacts::put(tx, run, 1, &artefact).await?;
-        store::messages::put(tx, contract, Side::Client, "m-1", "hello").await?;
+        store::messages::put(tx, contract, Side::Client, "m-1", "hello", None).await?;
         store::contracts::event(tx, contract, "noted", "test", "funded", "funded", None).await?;
         let upload = effects::insert(tx, &upload).await?;
         let deliver = fixture::effect(Kind::Deliver, &format!("{name}/d"), contract, Some(upload));

@@ -23,10 +23,12 @@ pub fn replace_every_text(world: &World, text: &str) {
         });
         detail.runs.iter_mut().for_each(|it| run(it, text));
         detail.effects.iter_mut().for_each(|it| effect(it, text));
-        detail
-            .messages
-            .iter_mut()
-            .for_each(|message| set(text, [&mut message.side, &mut message.text]));
+        detail.messages.iter_mut().for_each(|message| {
+            set(text, [&mut message.side, &mut message.text]);
+            message.attachments.iter_mut().for_each(|file| {
+                set(text, [&mut file.url, &mut file.name, &mut file.media_type]);
+            });
+        });
     }
     for detail in data.runs.values_mut() {
         detail.run.iter_mut().for_each(|it| run(it, text));

@@ -201,6 +201,12 @@ fn detail(contract: v1::Contract) -> v1::ContractDetail {
         at: minutes_ago(minutes),
         side: side.to_owned(),
         text: text.to_owned(),
+        attachments: vec![v1::MessageAttachment {
+            url: "https://files.example.com/notes.txt".to_owned(),
+            name: "notes.txt".to_owned(),
+            media_type: "text/plain".to_owned(),
+            bytes: 2_048,
+        }],
     };
     let effect = |id: &str, kind: &str, state: &str, error: &str| v1::Effect {
         id: id.to_owned(),

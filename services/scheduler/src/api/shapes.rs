@@ -12,6 +12,8 @@ use store::runs::Run;
 use store::{agents, artefacts, intake, messages, run_events};
 use uuid::Uuid;
 
+use crate::payload;
+
 /// A contract; `cost_so_far` counts until its figures are final.
 pub(super) fn contract(row: &Contract, cost_so_far: i64) -> v1::Contract {
     let settled = row.settled_at.is_some();
@@ -59,6 +61,19 @@ pub(super) fn message(row: messages::Message) -> v1::ThreadMessage {
         at: Some(timestamp(row.at)),
         side: row.side,
         text: row.body,
+        attachments: payload::attachments(row.attachments.as_ref())
+            .into_iter()
+            .map(attachment)
+            .collect(),
+    }
+}
+
+fn attachment(file: payload::Attachment) -> v1::MessageAttachment {
+    v1::MessageAttachment {
+        url: file.url,
+        name: file.name,
+        media_type: file.mime,
+        bytes: file.size,
     }
 }
 

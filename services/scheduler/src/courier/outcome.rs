@@ -247,7 +247,7 @@ async fn happened(tx: &mut Tx, effect: &Effect, what: &Happened) -> Result<Vec<W
         }
         Happened::Sent { text } => {
             if let Some(contract) = effect.contract_id {
-                store::messages::put(tx, contract, Side::Us, &effect.natural_key, text).await?;
+                store::messages::put(tx, contract, Side::Us, &effect.natural_key, text, None).await?;
             }
         }
         Happened::Settled(figures) => {

@@ -225,16 +225,17 @@ async fn said(tx: &mut Tx, occasion: &Occasion<'_>, message: MessageReceived) ->
     let contract = known(tx, occasion, &message.contract_id, None, None).await?;
     let side = if message.from_agent { Side::Agent } else { Side::Client };
     let natural_key = message.message_id.unwrap_or_else(|| occasion.row.to_string());
-    if !messages::put(tx, contract, side, &natural_key, &message.text).await? {
+    if !messages::put(tx, contract, side, &natural_key, &message.text, None).await? {
         return Ok(outcome("seen before"));
     }
-    let mut topics = vec![Topic::Dispatch];
+    // The event tells only the text.
+    duties::hasten(tx, reconcile::MESSAGES, occasion.agent, Duration::ZERO).await?;
+    let mut topics = vec![Topic::Dispatch, Topic::Duties];
     let woken = messages::wake_runs(tx, contract).await?;
     let contract = rows::lock(tx, contract).await?;
     if contract.machine.state == State::Delivered {
         // Perhaps a wish for changes: only reads can tell.
         duties::hasten(tx, reconcile::CONTRACTS, occasion.agent, Duration::ZERO).await?;
-        topics.push(Topic::Duties);
     }
     let agent = agents::read(tx, occasion.agent).await?;
     if woken == 0 {

@@ -7,6 +7,7 @@ use domain::contract::{Command, State};
 use scheduler::contracts::step;
 use scheduler::marketplace::Marketplace;
 use scheduler::objects::Objects;
+use scheduler::payload;
 use scheduler::reconcile::Reader;
 use serde_json::json;
 use store::{contracts, run_tx};
@@ -170,4 +171,53 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
     .unwrap();
     let found = bench.count("scheduler.contracts WHERE funding_confirmed").await;
     assert_eq!(found, 1);
+}
+
+#[tokio::test]
+async fn what_was_sent_with_a_message_is_learned_from_its_thread() {
+    let bench = Bench::new().await;
+    let (external, contract) = bench.contract().await;
+    let said = format!("/control/contracts/{external}/message");
+    let file = json!({ "content": "as here", "attachment_text": "a,b", "attachment_name": "sample.csv", "attachment_type": "text/csv" });
+    for message in [json!({ "content": "as here" }), file, json!({ "content": "thank you" })] {
+        bench.market.post(&said, message.clone()).await;
+        let told = json!({ "contract_id": external, "sender_type": "client", "message": message["content"] });
+        assert_eq!(bench.told("message.received", told).await, "message");
+    }
+    let idle = reader(&bench).messages("demo").await.unwrap();
+    assert_eq!(idle, bench.desk.config.reconcile.contracts_idle_every, "all were found");
+    let thread = store::messages::list(&bench.desk.store, contract).await.unwrap();
+    let files: Vec<_> = thread
+        .iter()
+        .map(|message| payload::attachments(message.attachments.as_ref()))
+        .collect();
+    assert_eq!(files.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0]);
+    let file = &files[1][0];
+    assert_eq!(
+        (file.name.as_str(), file.mime.as_str(), file.size),
+        ("sample.csv", "text/csv", 3)
+    );
+    assert!(file.is_readable(), "{file:?}");
+    let grants = bench.count("scheduler.api_grants").await;
+    reader(&bench).messages("demo").await.unwrap();
+    assert_eq!(
+        bench.count("scheduler.api_grants").await,
+        grants,
+        "nothing is left to be known"
+    );
+}
+
+#[tokio::test]
+async fn a_message_hastens_the_read_of_what_was_sent_with_it() {
+    let bench = Bench::new().await;
+    let (external, _contract) = bench.contract().await;
+    let later = std::time::Duration::from_secs(3600);
+    run_tx!(bench.desk.store, "fixture", |tx| {
+        store::duties::ensure_later(tx, scheduler::reconcile::MESSAGES, "demo", later).await
+    })
+    .unwrap();
+    let told = json!({ "contract_id": external, "sender_type": "client", "message": "see the file" });
+    bench.told("message.received", told).await;
+    let due = bench.count("scheduler.duties WHERE duty = 'reconcile_messages' AND due_at <= now()");
+    assert_eq!(due.await, 1);
 }

@@ -46,10 +46,11 @@ const HISTORY: [Column; 6] = [
     ("To", "to_state", As::Text),
     ("Detail", "detail", As::Text),
 ];
-const MESSAGES: [Column; 3] = [
+const MESSAGES: [Column; 4] = [
     ("At", "at", As::Time),
     ("Side", "side", As::Text),
     ("Text", "text", As::Text),
+    ("With", "with", As::Text),
 ];
 const RUNS: [Column; 7] = [
     ("Run", "id", As::Text),
@@ -148,8 +149,28 @@ fn contract_text(value: &Value) -> String {
         &value["effects"],
         &super::operations::EFFECTS,
     ));
-    text.push_str(&render::section("Messages", &value["messages"], &MESSAGES));
+    text.push_str(&render::section("Messages", &with_files(&value["messages"]), &MESSAGES));
     text
+}
+
+/// The messages, what was sent with each as one text: nobody has fetched or checked it.
+fn with_files(messages: &Value) -> Value {
+    let mut messages = messages.clone();
+    for message in messages.as_array_mut().into_iter().flatten() {
+        let files = message["attachments"].as_array().into_iter().flatten();
+        let files = files.map(|file| {
+            let told = |key: &str| file[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            let bytes = file["bytes"].as_u64().filter(|bytes| *bytes > 0);
+            let parts = [
+                told("name"),
+                bytes.map(|bytes| format!("{bytes} bytes")),
+                told("url").or_else(|| Some("no address".to_owned())),
+            ];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        });
+        message["with"] = files.collect::<Vec<_>>().join("; ").into();
+    }
+    messages
 }
 
 pub(super) async fn gigs(global: &Global, command: GigsCommand, out: &Out) -> Result<u8> {

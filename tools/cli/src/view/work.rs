@@ -43,7 +43,15 @@ pub(crate) fn contract_detail(detail: &v1::ContractDetail) -> Value {
             "detail": event.detail,
         })
     };
-    let message = |message: &v1::ThreadMessage| json!({ "at": time(message.at.as_ref()), "side": message.side, "text": message.text });
+    let file = |file: &v1::MessageAttachment| json!({ "url": file.url, "name": file.name, "media_type": file.media_type, "bytes": file.bytes });
+    let message = |message: &v1::ThreadMessage| {
+        json!({
+            "at": time(message.at.as_ref()),
+            "side": message.side,
+            "text": message.text,
+            "attachments": all(&message.attachments, file),
+        })
+    };
     json!({
         "contract": contract(&detail.contract.clone().unwrap_or_default()),
         "events": all(&detail.events, event),
