@@ -15,6 +15,10 @@ use crate::sandbox::{COMPLAINT, FAILED};
 
 /// After exit code 75 without a `retry` event.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// What an agent did that ended well and left nothing to deliver.
+const NO_RESULT: &str = "it exited with 0 but gave no result: before it ends it must write one line such as \
+    {\"type\":\"result\",\"notes\":\"...\",\"files\":[\"report.md\"]} into the FIFO $STEWARD_EVENTS (or, when it never opens that, \
+    to stdout), and the files it names must lie in $STEWARD_OUT";
 /// What is told of a failure, in bytes.
 const MAX_DETAIL: usize = 2000;
 
@@ -120,7 +124,7 @@ impl Exited {
             },
             (0, Some(Last::Wait(timeout))) => Ending::Waiting(timeout),
             (0 | EXIT_RETRY, Some(Last::Retry(after))) => Ending::RetryLater(after),
-            (0, None) => failed(Reason::NoResult, "it exited with 0 but gave no result".to_owned()),
+            (0, None) => failed(Reason::NoResult, NO_RESULT.to_owned()),
             (EXIT_RETRY, _) => Ending::RetryLater(RETRY_AFTER),
             (EXIT_CANNOT_DO, _) => Ending::CannotDo(match self.last_line.as_str() {
                 "" => "the agent says it cannot do this gig".to_owned(),
@@ -237,7 +241,11 @@ mod tests {
         }
         .ending(Kind::Work);
         assert_eq!(done.label(), "done");
-        assert_eq!(exited(0).ending(Kind::Work).label(), "no_result");
+        let forgotten = exited(0).ending(Kind::Work);
+        assert_eq!(forgotten.label(), "no_result");
+        for told in ["\"type\":\"result\"", "$STEWARD_EVENTS", "$STEWARD_OUT"] {
+            assert!(forgotten.detail().contains(told), "how to do better: {}", forgotten.detail());
+        }
         assert_eq!(exited(75).ending(Kind::Work), Ending::RetryLater(RETRY_AFTER));
         let after = Duration::from_secs(600);
         let retry = Exited {
