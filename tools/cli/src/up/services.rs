@@ -226,15 +226,13 @@ fn billing(plan: &Plan, _home: &Home, vault: &Vault, index: usize) -> Told {
     told.file("GRPC__VIEWER_TOKEN", &file("viewer_token"));
     if plan.simulator.is_some() {
         // Simulated answers come at once: what a killed billing set aside need not wait for minutes.
-        for (key, time) in [
-            ("IDLE_TIMEOUT", "30s"),
-            ("TOTAL_TIMEOUT", "60s"),
-            ("CLIENT_STALL", "10s"),
-            ("HOLD_LEASE", "10s"),
-            ("HOLD_MARGIN", "10s"),
-        ] {
-            told.set(&format!("GATEWAY__{key}"), time);
-        }
+        told.paces.extend([
+            ("GATEWAY__IDLE_TIMEOUT", "30s"),
+            ("GATEWAY__TOTAL_TIMEOUT", "60s"),
+            ("GATEWAY__CLIENT_STALL", "10s"),
+            ("GATEWAY__HOLD_LEASE", "10s"),
+            ("GATEWAY__HOLD_MARGIN", "10s"),
+        ]);
     }
     let base = match &plan.simulator {
         Some(simulator) => format!(
