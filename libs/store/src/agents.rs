@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::{Error, Store, Tx, seal::Sealer, tx::exactly_one};
 
+mod leaving;
+
+pub use leaving::{Open, PAUSED, has_left, leave, open, pause_if_failing};
+
 /// Owner name of the key that seals marketplace keys.
 pub const SEAL_OWNER: &str = "marketplace";
 /// Agents read at once; more are an error, never a silent cut.

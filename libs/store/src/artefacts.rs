@@ -4,6 +4,9 @@ use uuid::Uuid;
 
 use crate::{Error, Store, Tx};
 
+/// Files of several runs read at once.
+const MOST_DELIVERED: i64 = 2_000;
+
 /// One file of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artefact {
@@ -76,6 +79,39 @@ pub async fn of_run(store: &Store, run: Uuid) -> Result<Vec<Artefact>, Error> {
     .fetch_all(&store.pool)
     .await?;
     Ok(artefacts)
+}
+
+/// What these runs deliver, by run and name: of the attempt that succeeded, what its result names.
+///
+/// # Errors
+/// When the query fails.
+pub async fn delivered(store: &Store, runs: &[Uuid]) -> Result<Vec<(Uuid, Artefact)>, Error> {
+    let rows = sqlx::query!(
+        "-- artefacts::delivered
+        SELECT a.run_id, a.name, a.sha256, a.bytes, a.media_type, a.url
+        FROM scheduler.artefacts AS a
+        JOIN scheduler.runs AS r ON r.id = a.run_id AND r.attempt = a.attempt
+        WHERE a.run_id = ANY($1) AND r.result -> 'files' ? a.name
+        ORDER BY a.run_id, a.name
+        LIMIT $2",
+        runs,
+        MOST_DELIVERED,
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let artefact = Artefact {
+                name: row.name,
+                sha256: row.sha256,
+                bytes: row.bytes,
+                media_type: row.media_type,
+                url: row.url,
+            };
+            (row.run_id, artefact)
+        })
+        .collect())
 }
 
 /// Notes where the marketplace keeps a file, for every attempt of the run that has the same bytes under this name.

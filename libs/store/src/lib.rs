@@ -20,6 +20,7 @@ pub mod duties;
 pub mod effects;
 pub mod gigs;
 pub mod holds;
+pub mod ids;
 pub mod inbox;
 pub mod intake;
 pub mod ledger;

@@ -208,6 +208,44 @@ pub async fn advance(
     Ok(step)
 }
 
+/// Gives a queued run another version of its agent.
+///
+/// # Errors
+/// [`Error::Stale`] when it is not queued.
+pub async fn rebind(tx: &mut Tx, id: Uuid, version: &str, timeout: Duration) -> Result<(), Error> {
+    let bound = sqlx::query!(
+        "-- runs::rebind
+        UPDATE scheduler.runs
+        SET version = $2, timeout_secs = $3, updated_at = now(), updated_by = $4
+        WHERE id = $1 AND state = 'queued'",
+        id,
+        version,
+        i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX),
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    exactly_one("run", bound.rows_affected())
+}
+
+/// Whose run it is.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such run.
+pub async fn agent_of(tx: &mut Tx, id: Uuid) -> Result<String, Error> {
+    let agent = sqlx::query_scalar!(
+        "-- runs::agent_of
+        SELECT agent FROM scheduler.runs WHERE id = $1",
+        id,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    agent.ok_or_else(|| Error::NotFound {
+        what: "run",
+        key: id.to_string(),
+    })
+}
+
 /// Calls off the open runs of a contract. Their executors learn it by their next heartbeat. Answers how many.
 ///
 /// # Errors

@@ -23,11 +23,15 @@ use crate::desk::Desk;
 use crate::objects::Objects;
 use crate::work::{Floor, Sessions};
 
+mod again;
 mod agents;
 mod bundle;
 mod contracts;
 mod dead_letters;
+mod files;
+mod ids;
 mod inbox;
+mod leaving;
 mod operations;
 mod overview;
 mod page;

@@ -23,6 +23,9 @@ use crate::metrics::BIDS;
 use crate::payload;
 
 pub mod letter;
+mod pause;
+
+pub use pause::if_failing as pause_if_failing;
 
 /// The reason of a proposal that is only watched; such ones count against no cap.
 pub const SHADOW: &str = "shadow";

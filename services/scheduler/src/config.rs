@@ -198,6 +198,8 @@ pub struct Runs {
     /// How often ended leases and waits are looked for.
     #[serde(with = "humantime_serde")]
     pub sweep: Duration,
+    /// Parked runs in a row after which an agent's bids are only shadowed; 0 for never.
+    pub pause_bidding_after: u32,
 }
 
 /// `[objects]`

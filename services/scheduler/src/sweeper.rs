@@ -33,6 +33,7 @@ pub async fn sweep(desk: &Desk) -> Result<(), Error> {
         for run in expired.iter().filter(|run| run.parked) {
             let reason = format!("run {} lost its executor too often", run.id);
             store::notices::raise(tx, "run", &run.id.to_string(), &reason).await?;
+            crate::bidding::pause_if_failing(tx, &run.agent, desk.config.runs.pause_bidding_after).await?;
         }
         let woken = runs::wake_waiting(tx).await?;
         let effects = effects::expire_leases(tx, settle).await?;

@@ -26,6 +26,7 @@ mod files;
 mod session;
 mod sessions;
 
+pub(crate) use files::chunks;
 pub use sessions::{Executor, Sessions};
 
 /// Messages on their way to one executor.
@@ -40,7 +41,8 @@ pub struct Floor {
     sessions: Sessions,
 }
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<FileChunk, Status>> + Send>>;
+/// Bytes on their way out.
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<FileChunk, Status>> + Send>>;
 
 impl Floor {
     /// Puts the parts together.

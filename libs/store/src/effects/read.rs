@@ -150,3 +150,36 @@ pub async fn list(store: &Store, filter: &Filter, limit: i64) -> Result<Vec<Effe
     .await?;
     Ok(rows.into_iter().map(Effect::from).collect())
 }
+
+/// What an effect is about.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The effect.
+    pub id: Uuid,
+    /// Title of its contract, else of its gig; foreign text.
+    pub title: String,
+    /// What the contract, else the bid brings, micro-USDC.
+    pub amount_micro: i64,
+}
+
+/// What these effects are about.
+///
+/// # Errors
+/// When the query fails.
+pub async fn about(store: &Store, ids: &[Uuid]) -> Result<Vec<About>, Error> {
+    let rows = sqlx::query_as!(
+        About,
+        r#"-- effects::about
+        SELECT e.id AS "id!", COALESCE(NULLIF(c.title, ''), g.title, '') AS "title!",
+               COALESCE(c.amount_micro, p.amount_micro, 0) AS "amount_micro!"
+        FROM scheduler.effects AS e
+        LEFT JOIN scheduler.contracts AS c ON c.id = e.contract_id
+        LEFT JOIN scheduler.gigs AS g ON g.id = e.gig_id
+        LEFT JOIN scheduler.proposals AS p ON p.gig_id = e.gig_id
+        WHERE e.id = ANY($1)"#,
+        ids,
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows)
+}

@@ -13,6 +13,8 @@ use crate::{Error, Tx, effects::millis};
 pub struct Expired {
     /// Which.
     pub id: Uuid,
+    /// Whose.
+    pub agent: String,
     /// It lost too many leases and waits for a human now.
     pub parked: bool,
 }
@@ -123,7 +125,7 @@ pub async fn expire_leases(tx: &mut Tx) -> Result<Vec<Expired>, Error> {
             error = 'the executor stopped answering', updated_at = now(), updated_by = $2
         FROM gone
         WHERE r.id = gone.id AND r.state = 'leased'
-        RETURNING r.id, r.state",
+        RETURNING r.id, r.agent, r.state",
         i32::try_from(MAX_LOST_LEASES).unwrap_or(i32::MAX),
         tx.name,
     )
@@ -133,6 +135,7 @@ pub async fn expire_leases(tx: &mut Tx) -> Result<Vec<Expired>, Error> {
         .into_iter()
         .map(|row| Expired {
             id: row.id,
+            agent: row.agent,
             parked: row.state == "parked",
         })
         .collect())

@@ -26,6 +26,8 @@ pub struct Data {
     pub contracts: HashMap<String, v1::ContractDetail>,
     pub runs: HashMap<String, v1::RunDetail>,
     pub gigs: HashMap<String, v1::Gig>,
+    /// Bytes of runs' files, by name.
+    pub files: HashMap<String, Vec<u8>>,
     pub held: Vec<v1::Effect>,
     pub dead: Vec<v1::DeadLetter>,
     pub agents: Vec<v1::Agent>,
@@ -185,6 +187,10 @@ impl v1::operations_server::Operations for World {
         }))
     }
 
+    async fn get_effect(&self, _: Request<v1::GetEffectRequest>) -> Answer<v1::Effect> {
+        unused()
+    }
+
     async fn list_dead_letters(&self, _: Request<v1::ListDeadLettersRequest>) -> Answer<v1::ListDeadLettersResponse> {
         Ok(Response::new(v1::ListDeadLettersResponse {
             dead_letters: self.data().dead.clone(),
@@ -232,6 +238,8 @@ impl v1::operations_server::Operations for World {
 
 #[tonic::async_trait]
 impl v1::contracts_server::Contracts for World {
+    type GetArtefactStream = Pin<Box<dyn Stream<Item = Result<v1::FileChunk, Status>> + Send>>;
+
     async fn list_contracts(&self, request: Request<v1::ListContractsRequest>) -> Answer<v1::ListContractsResponse> {
         let request = request.into_inner();
         self.called(format!(
@@ -263,8 +271,14 @@ impl v1::contracts_server::Contracts for World {
         )
     }
 
-    async fn list_gigs(&self, _: Request<v1::ListGigsRequest>) -> Answer<v1::ListGigsResponse> {
-        unused()
+    async fn list_gigs(&self, request: Request<v1::ListGigsRequest>) -> Answer<v1::ListGigsResponse> {
+        let state = request.into_inner().state;
+        let data = self.data();
+        let asked_for = |gig: &&v1::Gig| state.is_empty() || gig.proposal_state == state;
+        Ok(Response::new(v1::ListGigsResponse {
+            gigs: data.gigs.values().filter(asked_for).cloned().collect(),
+            next: String::new(),
+        }))
     }
 
     async fn get_gig(&self, request: Request<v1::GetGigRequest>) -> Answer<v1::Gig> {
@@ -282,6 +296,15 @@ impl v1::contracts_server::Contracts for World {
             runs,
             next: String::new(),
         }))
+    }
+
+    async fn get_artefact(&self, request: Request<v1::GetArtefactRequest>) -> Answer<Self::GetArtefactStream> {
+        let request = request.into_inner();
+        self.called(format!("get_artefact {} {}", request.run_id, request.name));
+        let data = self.data();
+        let file = data.files.get(&request.name).cloned().ok_or_else(|| missing("file"))?;
+        let pieces = vec![Ok(v1::FileChunk { data: file.into() })];
+        Ok(Response::new(Box::pin(futures_util::stream::iter(pieces))))
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::RunDetail> {
@@ -311,6 +334,10 @@ impl v1::agents_server::Agents for World {
     }
 
     async fn set_credentials(&self, _: Request<v1::SetCredentialsRequest>) -> Answer<v1::Agent> {
+        unused()
+    }
+
+    async fn remove_agent(&self, _: Request<v1::RemoveAgentRequest>) -> Answer<v1::RemoveAgentResponse> {
         unused()
     }
 

@@ -76,6 +76,7 @@ pub fn fill(world: &World) {
         reason: "the body names contract ct_9912, which no read can find".to_owned(),
         attempts: 8,
         since: minutes_ago(95),
+        version: String::new(),
     }];
     data.agents = vec![agent("demo", "auto", false), agent("night-shift", "ask", true)];
     data.budgets = vec![budget("demo", 19), budget("night-shift", 2)];

@@ -1,11 +1,14 @@
 //! Agents: their files and versions, modes, keys and webhook secrets.
 
+use std::time::Duration;
+
 use domain::agent_file::{AgentFile, Mode};
 use rpc::error::{Code, status};
 use rpc::v1::agents_server::Agents;
 use rpc::v1::{
     AddWebhookSecretRequest, AddWebhookSecretResponse, Agent, ListAgentsRequest, ListAgentsResponse, PutAgentRequest,
-    PutBundleRequest, PutBundleResponse, SetAgentModeRequest, SetCredentialsRequest,
+    PutBundleRequest, PutBundleResponse, RemoveAgentRequest, RemoveAgentResponse, SetAgentModeRequest,
+    SetCredentialsRequest,
 };
 use secrecy::SecretString;
 use store::{agents, audit, budget, bundles, doors, notices, run_tx};
@@ -47,11 +50,14 @@ impl Agents for Api {
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         looks(&request)?;
         let rows = agents::list(&self.desk.store).await.map_err(of_store)?;
-        let mut agents = Vec::with_capacity(rows.len());
+        let mut shown = Vec::with_capacity(rows.len());
         for row in &rows {
-            agents.push(self.shown(row).await?);
+            if row.mode == Mode::Off && agents::has_left(&self.desk.store, &row.name).await.map_err(of_store)? {
+                continue;
+            }
+            shown.push(self.shown(row).await?);
         }
-        Ok(Response::new(ListAgentsResponse { agents }))
+        Ok(Response::new(ListAgentsResponse { agents: shown }))
     }
 
     async fn set_agent_mode(&self, request: Request<SetAgentModeRequest>) -> Result<Response<Agent>, Status> {
@@ -61,6 +67,7 @@ impl Agents for Api {
             .ok_or_else(|| status(Code::Invalid, "BAD_MODE", "the mode must be off, shadow, ask or auto"))?;
         run_tx!(self.desk.store, "agent_mode", |tx| {
             agents::set_mode(tx, &name, mode).await?;
+            notices::resolve(tx, agents::PAUSED, &name).await?;
             audit::record(tx, actor, "agents.mode", &name, Some(mode.name())).await
         })
         .map_err(of_store)?;
@@ -95,17 +102,33 @@ impl Agents for Api {
         request: Request<AddWebhookSecretRequest>,
     ) -> Result<Response<AddWebhookSecretResponse>, Status> {
         let actor = acts(&request)?;
-        let AddWebhookSecretRequest { name, secret: text } = request.into_inner();
+        let AddWebhookSecretRequest {
+            name,
+            secret: text,
+            retire_others_after_secs: retire,
+        } = request.into_inner();
         let text = secret(text, "secret")?;
         let known = agents::get(&self.desk.store, &name).await.map_err(of_store)?;
         let id = run_tx!(self.desk.store, "agent_webhook_secret", |tx| {
             doors::open(tx, &known.name).await?;
             let id = doors::add_secret(tx, &self.desk.webhook_sealer, &known.name, &text).await?;
+            if let Some(secs) = retire {
+                doors::retire_others(tx, &known.name, id, Duration::from_secs(secs.into())).await?;
+            }
             audit::record(tx, actor, "agents.webhook_secret", &known.name, Some(&id.to_string())).await?;
             Ok(id)
         })
         .map_err(of_store)?;
         Ok(Response::new(AddWebhookSecretResponse { id: id.to_string() }))
+    }
+
+    async fn remove_agent(
+        &self,
+        request: Request<RemoveAgentRequest>,
+    ) -> Result<Response<RemoveAgentResponse>, Status> {
+        let actor = acts(&request)?;
+        let open_bids = self.remove(&request.into_inner().name, actor).await?;
+        Ok(Response::new(RemoveAgentResponse { open_bids }))
     }
 }
 

@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::run::Command;
-use rpc::convert;
 use rpc::error::{Code, status};
 use rpc::v1::contracts_server::Contracts;
 use rpc::v1::{
-    Contract, ContractDetail, GetContractRequest, GetGigRequest, GetRunRequest, Gig, ListContractsRequest,
-    ListContractsResponse, ListGigsRequest, ListGigsResponse, ListRunsRequest, ListRunsResponse, RetryContractRequest,
-    Run, RunDetail,
+    Contract, ContractDetail, GetArtefactRequest, GetContractRequest, GetGigRequest, GetRunRequest, Gig,
+    ListContractsRequest, ListContractsResponse, ListGigsRequest, ListGigsResponse, ListRunsRequest, ListRunsResponse,
+    RetryContractRequest, Run, RunDetail,
 };
 use store::contracts::{self as rows};
+use store::ids::Table;
 use store::{artefacts, audit, effects, gigs, messages, notices, run_events, run_tx, runs};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -22,6 +21,7 @@ use super::{Api, acts, looks, optional, shapes};
 use crate::contracts;
 use crate::error::{Error, of_store};
 use crate::wake::Topic;
+use crate::work::Chunks;
 
 /// Runs and effects of one contract that are shown.
 const MOST_PARTS: i64 = 200;
@@ -32,6 +32,8 @@ const MOST_LINES: i64 = 2000;
 
 #[tonic::async_trait]
 impl Contracts for Api {
+    type GetArtefactStream = Chunks;
+
     async fn list_contracts(
         &self,
         request: Request<ListContractsRequest>,
@@ -55,7 +57,8 @@ impl Contracts for Api {
     async fn get_contract(&self, request: Request<GetContractRequest>) -> Result<Response<ContractDetail>, Status> {
         looks(&request)?;
         let store = &self.desk.store;
-        let row = rows::find(store, &request.into_inner().id).await.map_err(of_store)?;
+        let id = self.whole(Table::Contracts, request.into_inner().id).await?;
+        let row = rows::find(store, &id).await.map_err(of_store)?;
         let of_contract = runs::Filter {
             contract_id: Some(row.id),
             ..runs::Filter::default()
@@ -80,7 +83,8 @@ impl Contracts for Api {
     async fn retry_contract(&self, request: Request<RetryContractRequest>) -> Result<Response<Run>, Status> {
         let actor = acts(&request)?;
         let request = request.into_inner();
-        let contract = rows::find(&self.desk.store, &request.id).await.map_err(of_store)?;
+        let id = self.whole(Table::Contracts, request.id).await?;
+        let contract = rows::find(&self.desk.store, &id).await.map_err(of_store)?;
         let run = self.retry(&contract, actor, &request.reason).await?;
         self.desk.wake.wake(Topic::Dispatch);
         let run = runs::get(&self.desk.store, run).await.map_err(of_store)?;
@@ -106,9 +110,8 @@ impl Contracts for Api {
 
     async fn get_gig(&self, request: Request<GetGigRequest>) -> Result<Response<Gig>, Status> {
         looks(&request)?;
-        let row = gigs::shown(&self.desk.store, &request.into_inner().id)
-            .await
-            .map_err(of_store)?;
+        let id = self.whole(Table::Gigs, request.into_inner().id).await?;
+        let row = gigs::shown(&self.desk.store, &id).await.map_err(of_store)?;
         Ok(Response::new(shapes::gig(row)))
     }
 
@@ -119,7 +122,7 @@ impl Contracts for Api {
         let filter = runs::Filter {
             agent: optional(request.agent),
             state: optional(request.state),
-            contract_id: convert::optional_id("contract_id", &request.contract_id)?,
+            contract_id: self.optional_id(Table::Contracts, &request.contract_id).await?,
             before: page.before,
         };
         let mut found = runs::list(&self.desk.store, &filter, page.rows())
@@ -133,7 +136,7 @@ impl Contracts for Api {
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<RunDetail>, Status> {
         looks(&request)?;
         let store = &self.desk.store;
-        let id = convert::id("id", &request.into_inner().id)?;
+        let id = self.id(Table::Runs, &request.into_inner().id).await?;
         let run = runs::get(store, id).await.map_err(of_store)?;
         let events = run_events::list(store, id, MOST_LINES).await.map_err(of_store)?;
         let artefacts = artefacts::of_run(store, id).await.map_err(of_store)?;
@@ -142,6 +145,12 @@ impl Contracts for Api {
             events: events.into_iter().map(shapes::log_line).collect(),
             artefacts: artefacts.into_iter().map(shapes::artefact).collect(),
         }))
+    }
+
+    async fn get_artefact(&self, request: Request<GetArtefactRequest>) -> Result<Response<Chunks>, Status> {
+        // What was made for a client is as confidential as what the client wrote.
+        let _actor = acts(&request)?;
+        self.file(&request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -168,7 +177,6 @@ impl Api {
 
     /// Queues the last work of a contract again, never an answer to a message; without any, its work for the first time.
     async fn retry(&self, contract: &rows::Contract, actor: &str, reason: &str) -> Result<Uuid, Status> {
-        let policy = self.desk.config.runs.policy();
         let id = run_tx!(self.desk.store, "contract_retry", Error, |tx| {
             let current = rows::lock(tx, contract.id).await?;
             if !current.machine.may_spend() {
@@ -183,7 +191,7 @@ impl Api {
                 contracts::ensure_work(tx, contract.id, None).await?;
                 return Ok(runs::last_work(tx, contract.id).await?);
             };
-            runs::advance(tx, run, None, &Command::OperatorRetry, &policy, &runs::Note::default()).await?;
+            self.run_again(tx, run).await?;
             notices::resolve(tx, "run", &run.to_string()).await?;
             Ok(Some(run))
         })?;

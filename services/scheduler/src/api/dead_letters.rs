@@ -1,9 +1,9 @@
 //! Dead letters: tried again, or given up for good with a record.
 
 use domain::{effect, run};
-use rpc::convert;
 use rpc::error::{Code, status};
 use rpc::v1::{DeadLetter, DeadLetterRef};
+use store::ids::Table;
 use store::{Tx, audit, dead_letters, effects, intake, notices, run_tx, runs};
 use tonic::Status;
 use uuid::Uuid;
@@ -34,6 +34,14 @@ impl Kind {
         }
     }
 
+    fn table(self) -> Table {
+        match self {
+            Self::Inbox => Table::Inbox,
+            Self::Effect => Table::Effects,
+            Self::Run => Table::Runs,
+        }
+    }
+
     fn topic(self) -> Topic {
         match self {
             Self::Inbox => Topic::Intake,
@@ -44,31 +52,30 @@ impl Kind {
 }
 
 impl Api {
-    /// Tries a dead letter again, as if it had never failed. Answers it as it was.
+    /// Tries a dead letter again, as if it had never failed. Answers it as it was, and the version a run takes now.
     ///
     /// # Errors
     /// `NOT_FOUND` when there is no such dead letter.
     pub(super) async fn retry_letter(&self, letter: &DeadLetterRef, actor: &str) -> Result<DeadLetter, Status> {
-        let (kind, id) = (Kind::read(&letter.kind)?, convert::id("id", &letter.id)?);
+        let kind = Kind::read(&letter.kind)?;
+        let id = self.id(kind.table(), &letter.id).await?;
         let shown = dead_letters::get(&self.desk.store, &letter.kind, id)
             .await
             .map_err(of_store)?;
-        let policy = self.desk.config.runs.policy();
-        run_tx!(self.desk.store, "dead_letter_retry", Error, |tx| {
+        let version = run_tx!(self.desk.store, "dead_letter_retry", Error, |tx| {
+            let mut version = String::new();
             match kind {
                 Kind::Inbox => intake::replay(tx, id).await?,
                 Kind::Effect => effects::revive(tx, id).await?,
-                Kind::Run => {
-                    let again = run::Command::OperatorRetry;
-                    runs::advance(tx, id, None, &again, &policy, &runs::Note::default()).await?;
-                }
+                Kind::Run => version = self.run_again(tx, id).await?,
             }
             settle(tx, kind, id).await?;
             audit::record(tx, actor, "dead_letters.retry", &id.to_string(), Some(&letter.kind)).await?;
-            Ok(())
+            Ok(version)
         })?;
         self.desk.wake.wake(kind.topic());
-        Ok(shapes::dead_letter(shown))
+        let letter = shapes::dead_letter(shown);
+        Ok(DeadLetter { version, ..letter })
     }
 
     /// Gives a dead letter up for good; the row stays, with the reason. Answers it as it was.
@@ -81,7 +88,8 @@ impl Api {
         actor: &str,
         reason: &str,
     ) -> Result<DeadLetter, Status> {
-        let (kind, id) = (Kind::read(&letter.kind)?, convert::id("id", &letter.id)?);
+        let kind = Kind::read(&letter.kind)?;
+        let id = self.id(kind.table(), &letter.id).await?;
         let shown = dead_letters::get(&self.desk.store, &letter.kind, id)
             .await
             .map_err(of_store)?;

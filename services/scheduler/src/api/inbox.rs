@@ -1,8 +1,8 @@
 //! Webhooks as they came, for operators.
 
-use rpc::convert;
 use rpc::v1::inbox_server::Inbox;
 use rpc::v1::{GetInboxRequest, InboxDetail, InboxRow, ListInboxRequest, ListInboxResponse};
+use store::ids::Table;
 use store::{audit, intake, run_tx};
 use tonic::{Request, Response, Status};
 
@@ -33,7 +33,7 @@ impl Inbox for Api {
     async fn get_inbox(&self, request: Request<GetInboxRequest>) -> Result<Response<InboxDetail>, Status> {
         // Bodies are clients' words.
         let _actor = acts(&request)?;
-        let id = convert::id("id", &request.into_inner().id)?;
+        let id = self.id(Table::Inbox, &request.into_inner().id).await?;
         let (row, body) = intake::get(&self.desk.store, id).await.map_err(of_store)?;
         Ok(Response::new(InboxDetail {
             row: Some(shapes::inbox(row)),
@@ -43,7 +43,7 @@ impl Inbox for Api {
 
     async fn replay_inbox(&self, request: Request<GetInboxRequest>) -> Result<Response<InboxRow>, Status> {
         let actor = acts(&request)?;
-        let id = convert::id("id", &request.into_inner().id)?;
+        let id = self.id(Table::Inbox, &request.into_inner().id).await?;
         run_tx!(self.desk.store, "inbox_replay", |tx| {
             intake::replay(tx, id).await?;
             audit::record(tx, actor, "inbox.replay", &id.to_string(), None).await

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use domain::effect::{Command, Kind, State};
 use domain::proposal;
 use rpc::auth::{self, Role};
-use rpc::convert::{self, timestamp};
+use rpc::convert::timestamp;
 use rpc::error::{Code, status};
 use rpc::v1::operations_server::Operations;
 use rpc::v1::{
-    DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DropDeadLetterRequest, Effect, GetOverviewRequest,
-    ListDeadLettersRequest, ListDeadLettersResponse, ListDeploymentsRequest, ListDeploymentsResponse,
-    ListEffectsRequest, ListEffectsResponse, Overview, RecordStartResponse, RequestBudget,
+    DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DropDeadLetterRequest, Effect, GetEffectRequest,
+    GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse, ListDeploymentsRequest,
+    ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, Overview, RecordStartResponse, RequestBudget,
 };
+use store::ids::Table;
 use store::{Tx, audit, budget, deployments, effects, proposals, run_tx};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -65,7 +66,7 @@ impl Operations for Api {
         let filter = effects::Filter {
             agent: optional(request.agent),
             state: optional(request.state),
-            contract_id: convert::optional_id("contract_id", &request.contract_id)?,
+            contract_id: self.optional_id(Table::Contracts, &request.contract_id).await?,
             before: page.before,
         };
         let mut found = effects::list(&self.desk.store, &filter, page.rows())
@@ -74,11 +75,22 @@ impl Operations for Api {
         let next = page.cut(&mut found, |row| row.id);
         let limit = self.desk.config.marketplace.rate_limit_per_minute;
         let budgets = budget::usage(&self.desk.store).await.map_err(of_store)?;
+        // Whoever is to decide has to know about what.
+        let effects = if filter.state.as_deref() == Some(State::Held.name()) {
+            self.explained(found).await?
+        } else {
+            found.into_iter().map(shapes::effect).collect()
+        };
         Ok(Response::new(ListEffectsResponse {
-            effects: found.into_iter().map(shapes::effect).collect(),
+            effects,
             next,
             budgets: budgets.into_iter().map(|usage| request_budget(usage, limit)).collect(),
         }))
+    }
+
+    async fn get_effect(&self, request: Request<GetEffectRequest>) -> Result<Response<Effect>, Status> {
+        looks(&request)?;
+        self.effect(&request.into_inner().id).await.map(Response::new)
     }
 
     async fn list_dead_letters(
@@ -110,7 +122,7 @@ impl Operations for Api {
     async fn decide_effect(&self, request: Request<DecideEffectRequest>) -> Result<Response<Effect>, Status> {
         let actor = acts(&request)?;
         let request = request.into_inner();
-        let id = convert::id("id", &request.id)?;
+        let id = self.id(Table::Effects, &request.id).await?;
         self.decide(id, request.approve, &request.reason, actor).await?;
         self.desk.wake.wake(Topic::Courier);
         let row = effects::get(&self.desk.store, id).await.map_err(of_store)?;

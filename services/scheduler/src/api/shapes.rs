@@ -148,6 +148,8 @@ pub(super) fn effect(row: Effect) -> v1::Effect {
         created_at: Some(timestamp(row.created_at)),
         updated_at: Some(timestamp(row.updated_at)),
         not_before: Some(timestamp(row.not_before)),
+        run_id: id(row.run_id),
+        ..v1::Effect::default()
     }
 }
 
@@ -189,6 +191,7 @@ pub(super) fn dead_letter(row: DeadLetter) -> v1::DeadLetter {
         reason: row.reason,
         attempts: count(row.attempts),
         since: Some(timestamp(row.since)),
+        version: String::new(),
     }
 }
 

@@ -156,6 +156,10 @@ pub fn paces(config: &Config) -> Findings {
             "runs.max_per_session, runs.max_events and runs.sweep must be more than nothing",
         )
         .require(
+            runs.pause_bidding_after <= 1000,
+            "runs.pause_bidding_after must be at most 1000; 0 switches it off",
+        )
+        .require(
             positive(config.reconcile.contracts_every)
                 && positive(config.reconcile.contracts_idle_every)
                 && positive(config.reconcile.proposals_every)

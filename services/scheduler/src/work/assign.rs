@@ -210,7 +210,7 @@ async fn queue_again(floor: &Floor, run: &Run, why: &Not, command: &Command) {
     let back = store::run_tx!(floor.desk.store, "runs_give_back", Error, |tx| {
         let step = runs::advance(tx, run.id, run.lease_token, command, &policy, &note).await?;
         if step.parked {
-            complete::park(tx, run, note.error.as_deref()).await?;
+            complete::park(floor, tx, run, note.error.as_deref()).await?;
         }
         if matches!(why, Not::Today) {
             let body = format!(

@@ -66,7 +66,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
             deliver::wish(tx, &row, result).await?;
         }
         if step.parked {
-            park(tx, &row, note.error.as_deref()).await?;
+            park(floor, tx, &row, note.error.as_deref()).await?;
         }
         Ok(Some((row, step)))
     });
@@ -140,18 +140,28 @@ fn outcome_text(command: &Command, note: &Note, log_tail: &str) -> String {
         _ => "handed back",
     };
     let why = note.error.as_deref().unwrap_or_default();
+    // An executor's reason often ends with the last line of the log: it is told once.
+    let (before, last) = log_tail
+        .trim_end()
+        .rsplit_once('\n')
+        .unwrap_or(("", log_tail.trim_end()));
+    let log_tail = if !last.trim().is_empty() && why.ends_with(last.trim()) {
+        before
+    } else {
+        log_tail
+    };
     format!("{word}\n{why}\n{log_tail}").replace('\0', "").trim().to_owned()
 }
 
 /// Tells people that a run is parked, and why.
-pub(super) async fn park(tx: &mut Tx, run: &Run, why: Option<&str>) -> Result<(), Error> {
+pub(super) async fn park(floor: &Floor, tx: &mut Tx, run: &Run, why: Option<&str>) -> Result<(), Error> {
     let why = why.unwrap_or("it failed too often");
     let reason = format!("the {} run of {} is parked: {why}", run.kind.name(), run.agent);
     if let Some(contract) = run.contract_id {
         store::contracts::set_attention(tx, contract, Some(&reason)).await?;
     }
     store::notices::raise(tx, "run", &run.id.to_string(), &reason).await?;
-    Ok(())
+    crate::bidding::pause_if_failing(tx, &run.agent, floor.desk.config.runs.pause_bidding_after).await
 }
 
 /// What follows the commit: the budget is closed, others are woken, one line is logged.
@@ -167,4 +177,22 @@ async fn after(floor: &Floor, run: &Run, step: &Step, duration_ms: u64) {
         floor.desk.wake.wake(Topic::Courier);
     }
     floor.desk.wake.wake(Topic::Dispatch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reason_says_already_is_not_said_again() {
+        let note = |error: &str| Note {
+            error: Some(error.to_owned()),
+            ..Note::default()
+        };
+        let tail = "begins\nTypeError: no\n";
+        let told = outcome_text(&Command::Fail, &note("exit: it exited with 1: TypeError: no"), tail);
+        assert_eq!(told, "failed\nexit: it exited with 1: TypeError: no\nbegins");
+        let other = outcome_text(&Command::Fail, &note("timeout: it ran longer than 1m"), tail);
+        assert!(other.ends_with("begins\nTypeError: no"), "{other}");
+    }
 }

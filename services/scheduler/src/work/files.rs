@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 use super::{Chunks, Floor};
 use crate::error::{Error, of_store};
 use crate::jobs;
-use crate::objects::Folder;
+use crate::objects::{Folder, Objects};
 
 /// Largest piece sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -21,7 +21,7 @@ const NAME: usize = 512;
 
 /// A bundle, in chunks.
 pub(super) async fn bundle(floor: &Floor, sha256: &str) -> Result<Chunks, Status> {
-    chunks(floor, Folder::Bundles, sha256).await
+    chunks(&floor.objects, Folder::Bundles, sha256).await
 }
 
 /// An input of a leased run, to its holder; no other object, whoever knows its hash.
@@ -38,11 +38,12 @@ pub(super) async fn input(floor: &Floor, request: FetchInputRequest) -> Result<C
         let why = format!("{} is no input of run {run}", request.sha256);
         return Err(status(Code::NotFound, "NOT_AN_INPUT", why));
     }
-    chunks(floor, Folder::Artefacts, &request.sha256).await
+    chunks(&floor.objects, Folder::Artefacts, &request.sha256).await
 }
 
-async fn chunks(floor: &Floor, folder: Folder, sha256: &str) -> Result<Chunks, Status> {
-    let pieces = floor.objects.read(folder, sha256).await?;
+/// An object in pieces a message holds.
+pub(crate) async fn chunks(objects: &Objects, folder: Folder, sha256: &str) -> Result<Chunks, Status> {
+    let pieces = objects.read(folder, sha256).await?;
     let pieces = pieces.map_err(Status::from).flat_map(|piece| match piece {
         Ok(mut data) => {
             let mut parts = Vec::with_capacity(data.len() / CHUNK + 1);

@@ -151,6 +151,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
     let secret = AddWebhookSecretRequest {
         name: "second".to_owned(),
         secret: "whsec_canary".to_owned(),
+        retire_others_after_secs: None,
     };
     agents.add_webhook_secret(secret).await.unwrap();
     let key = SetCredentialsRequest {

@@ -15,6 +15,7 @@ mod hands;
 mod intake;
 mod ledger;
 mod listings;
+mod operators;
 mod patience;
 mod reconcile;
 mod resumed;

@@ -137,7 +137,11 @@ async fn link(access: &Access, options: &Link, out: &Out) -> Result<()> {
     let mut agent = peer.ask("store the key", agents.set_credentials(credentials)).await?;
     if let Some(secret) = webhook_secret {
         let name = options.name.clone();
-        let request = v1::AddWebhookSecretRequest { name, secret };
+        let request = v1::AddWebhookSecretRequest {
+            name,
+            secret,
+            retire_others_after_secs: None,
+        };
         peer.ask("store the webhook secret", agents.add_webhook_secret(request))
             .await?;
         agent.webhook_secrets += 1;

@@ -275,6 +275,7 @@ async fn tell(scheduler: &Peer, registration: &Registration) -> Result<()> {
     let secret = v1::AddWebhookSecretRequest {
         name,
         secret: registration.webhook_secret.clone(),
+        retire_others_after_secs: None,
     };
     scheduler
         .ask("store the webhook secret", agents.add_webhook_secret(secret))

@@ -1,0 +1,32 @@
+//! Taking an agent out, and what is said when that cannot be.
+
+use store::{agents, audit, run_tx};
+use tonic::Status;
+
+use super::Api;
+use crate::error::Error;
+use crate::wake::Topic;
+
+impl Api {
+    /// Takes an agent out unless it has open contracts. Answers how many bids still lie with clients.
+    pub(super) async fn remove(&self, name: &str, actor: &str) -> Result<u32, Status> {
+        let open = run_tx!(self.desk.store, "agent_remove", Error, |tx| {
+            agents::lock(tx, name).await?;
+            let open = agents::open(tx, name).await?;
+            if open.contracts > 0 {
+                let count = open.contracts;
+                return Err(Error::Refused(format!(
+                    "{name} has {count} open contracts: wind it down first. `steward agents mode {name} off` ends its \
+                     bidding, `steward contracts list --agent {name}` shows what is open; remove it when all are \
+                     approved or cancelled"
+                )));
+            }
+            agents::leave(tx, name).await?;
+            audit::record(tx, actor, "agents.remove", name, None).await?;
+            Ok(open)
+        })?;
+        self.desk.wake.wake(Topic::Courier);
+        self.desk.wake.wake(Topic::Overview);
+        Ok(u32::try_from(open.bids).unwrap_or(u32::MAX))
+    }
+}
