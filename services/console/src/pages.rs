@@ -1,6 +1,7 @@
 //! The pages: one file each, with the data its template needs.
 
 pub(crate) mod contracts;
+pub(crate) mod files;
 pub(crate) mod gigs;
 pub(crate) mod login;
 pub(crate) mod overview;

@@ -6,7 +6,7 @@ mod text;
 mod time;
 
 pub(crate) use money::{count, glance_usd, glance_usdc, usd, usdc};
-pub(crate) use state::{badge, bytes, kind, tone, waiting};
+pub(crate) use state::{badge, bytes, kind, score, tone, waiting};
 pub(crate) use text::{clean, line, long};
 pub(crate) use time::{ago, at, built, clock};
 

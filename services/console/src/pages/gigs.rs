@@ -1,4 +1,4 @@
-//! One gig: what was asked for, how it was scored, and what is or would be offered.
+//! Gigs: all that were seen, and one with what was asked for, how it was scored, and what is or would be offered.
 
 use std::sync::Arc;
 
@@ -8,13 +8,32 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use rpc::v1;
 
-use super::{Chrome, html};
+use super::{Choice, Chrome, choices, html};
 use crate::error::Error;
 use crate::session::Visitor;
 use crate::{Console, actions, show};
 
 /// Parts of a score that are shown.
 const MOST_PARTS: usize = 32;
+
+/// Of their proposals.
+const STATES: [&str; 6] = [
+    "considered",
+    "skipped",
+    "submitted",
+    "accepted",
+    "rejected",
+    "withdrawn",
+];
+
+#[derive(Template)]
+#[template(path = "gigs.html")]
+struct List {
+    chrome: Chrome,
+    choices: Vec<Choice>,
+    gigs: Vec<v1::Gig>,
+    next: Option<String>,
+}
 
 #[derive(Template)]
 #[template(path = "gig.html")]
@@ -23,6 +42,28 @@ struct Detail {
     gig: v1::Gig,
     held: Option<String>,
     parts: Vec<(String, String)>,
+}
+
+/// `GET /gigs`
+pub(crate) async fn list(
+    State(console): State<Arc<Console>>,
+    Extension(visitor): Extension<Visitor>,
+    Query(query): Query<super::Query>,
+) -> Result<Response, Error> {
+    let request = v1::ListGigsRequest {
+        agent: query.agent.clone(),
+        state: query.state.clone(),
+        page: query.page(),
+    };
+    let mut contracts = console.upstream.contracts();
+    let call = contracts.list_gigs(request);
+    let found = console.upstream.ask_scheduler("gig list", call).await?;
+    html(&List {
+        chrome: Chrome::new("Gigs", "gigs", &visitor),
+        choices: choices(&query, "/gigs", &STATES),
+        gigs: found.gigs,
+        next: (!found.next.is_empty()).then(|| query.link("/gigs", &query.state, &found.next)),
+    })
 }
 
 /// `GET /gigs/{id}`
@@ -38,7 +79,7 @@ pub(crate) async fn detail(
     let details = console.scene.look().details;
     let proposal = details.held.values().find(|held| held.gig_id == gig.id);
     let title: String = show::clean(&gig.title).chars().take(80).collect();
-    let mut chrome = Chrome::new(title, "", &visitor);
+    let mut chrome = Chrome::new(title, "gigs", &visitor);
     chrome.done = actions::done(&query.done);
     html(&Detail {
         chrome,

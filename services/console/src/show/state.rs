@@ -61,6 +61,12 @@ pub(crate) fn waiting(kind: &str) -> String {
     }
 }
 
+/// A score in thousandths, as a fraction of one.
+pub(crate) fn score(permille: &u32) -> String {
+    let digits = format!("{:03}", permille % 1000);
+    format!("{}.{:0<2}", permille / 1000, digits.trim_end_matches('0'))
+}
+
 /// A size in bytes.
 pub(crate) fn bytes(bytes: &u64) -> String {
     let (unit, name) = match bytes {
@@ -81,6 +87,13 @@ mod tests {
         let html = badge("<b>new_state").to_string();
         assert!(html.contains("new state") && !html.contains("<b>"), "{html}");
         assert_eq!(tone("never heard of"), "calm");
+    }
+
+    #[test]
+    fn a_score_is_a_fraction_of_one() {
+        for (permille, text) in [(950, "0.95"), (0, "0.00"), (1000, "1.00"), (905, "0.905")] {
+            assert_eq!(score(&permille), text);
+        }
     }
 
     #[test]

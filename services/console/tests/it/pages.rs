@@ -24,6 +24,7 @@ async fn hostile_texts_are_only_ever_text() {
         "/contracts/c-0001",
         "/runs",
         "/runs/r-0001",
+        "/gigs",
         "/gigs/g-0001",
         "/system",
     ] {
@@ -133,4 +134,72 @@ async fn states_and_kinds_of_a_newer_release_are_shown_as_they_are() {
     let shown = || async { browser.page("/").await.contains("brand new") };
     eventually(SOON, "the new kind", shown).await.unwrap();
     assert!(browser.page("/").await.contains("newly invented"));
+}
+
+#[tokio::test]
+async fn gigs_are_listed_with_agent_score_price_and_reason() {
+    let stack = Stack::start().await;
+    sample::fill(&stack.world);
+    let gig = v1::Gig {
+        id: "g-0009".to_owned(),
+        agent: "night-shift".to_owned(),
+        title: "Sort my mail".to_owned(),
+        proposal_state: "skipped".to_owned(),
+        score_permille: 950,
+        proposed_micro_usdc: 12_500_000,
+        reason: "no skill of ours".to_owned(),
+        ..Default::default()
+    };
+    stack.world.data().gigs.insert(gig.id.clone(), gig);
+    let browser = stack.sign_in().await;
+    let page = browser.page("/gigs?state=skipped").await;
+    for text in [
+        "/gigs/g-0009",
+        "night-shift",
+        "Sort my mail",
+        "0.95",
+        "12.50",
+        "no skill of ours",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_saved_never_shown_and_only_for_whoever_signed_in() {
+    let stack = Stack::start().await;
+    sample::fill(&stack.world);
+    let html = b"<script>alert(1)</script>".to_vec();
+    stack
+        .world
+        .data()
+        .files
+        .insert("deep/a&b.html".to_owned(), html.clone());
+    let file = v1::Artefact {
+        name: "deep/a&b.html".to_owned(),
+        bytes: 25,
+        ..Default::default()
+    };
+    if let Some(held) = stack.world.data().held.first_mut() {
+        held.run_id = "r-0001".to_owned();
+        held.files = vec![file];
+    }
+    let path = "/runs/r-0001/file?name=deep%2Fa%26b.html";
+    let stranger = stack.get(path).await;
+    assert_ne!(stranger.status(), 200);
+    assert!(stack.world.calls("get_artefact").is_empty(), "nobody was asked for it");
+    let browser = stack.sign_in().await;
+    let linked = || async { browser.page("/").await.contains(&format!("href=\"{path}\"")) };
+    eventually(SOON, "a link beside the approval", linked).await.unwrap();
+    let answer = browser.get(path).await;
+    assert_eq!(answer.status(), 200);
+    for (name, value) in [
+        ("content-disposition", "attachment; filename=\"a_b.html\""),
+        ("content-type", "application/octet-stream"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    assert_eq!(answer.bytes().await.unwrap(), html);
+    assert_eq!(browser.get("/runs/r-0001/file?name=other").await.status(), 404);
 }
