@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod agents;
 pub mod records;
 pub mod stack;
 
+pub use agents::{AgentsCommand, Link, Mode, SimulatedMarket};
 pub use records::{
-    AgentsCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand,
-    GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, Mode, PricesCommand, RunsCommand,
+    ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand, GigsCommand,
+    InboxCommand, LedgerCommand, LetterKind, Listing, PricesCommand, RunsCommand,
 };
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 

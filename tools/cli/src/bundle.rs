@@ -15,6 +15,8 @@ use tar::{Builder, EntryType, Header};
 use crate::failure::Failure;
 use crate::private::sha256;
 
+pub mod runnable;
+
 /// Bytes of all files together; the scheduler takes no larger bundle.
 const MOST_BYTES: u64 = 256 * 1024 * 1024;
 /// Entries of one bundle.
@@ -42,6 +44,34 @@ pub struct Packed {
     pub archive: Vec<u8>,
     /// What is in it, sorted.
     pub names: Vec<String>,
+    /// The folder it was packed from.
+    pub folder: PathBuf,
+}
+
+/// The agent file of a path: its own, or the one in the folder it names.
+#[must_use]
+pub fn agent_file(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join("agent.toml")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// Refuses an agent whose command cannot run as it is written.
+///
+/// # Errors
+/// [`Failure::Refused`] with each reason and what to do about it.
+pub fn runnable(packed: &Packed, place: runnable::Place) -> Result<()> {
+    let problems = runnable::problems(packed, place);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let name = &packed.agent.name;
+    let list = problems.join("\n  - ");
+    Err(refused(format!(
+        "{name} could not run as its agent file says:\n  - {list}\n`steward agents add --force` adds it all the same"
+    )))
 }
 
 /// Reads an agent file and packs the folder it lies in. Blocks.
@@ -66,6 +96,7 @@ pub fn pack(file: &Path) -> Result<Packed> {
         sha256: sha256(&archive),
         archive,
         names: entries.into_iter().map(|entry| entry.name).collect(),
+        folder,
     })
 }
 

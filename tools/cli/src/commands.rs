@@ -12,6 +12,7 @@ use crate::{demo, up};
 pub(crate) mod agents;
 mod books;
 mod contracts;
+mod files;
 mod operations;
 mod setup;
 mod stack;

@@ -181,6 +181,15 @@ impl Peer {
         }
     }
 
+    /// The next message of an answer that comes in pieces.
+    ///
+    /// # Errors
+    /// As [`Peer::ask`].
+    pub(crate) async fn next<T>(&self, what: &str, stream: &mut tonic::Streaming<T>) -> Result<Option<T>> {
+        self.ask(what, async { stream.message().await.map(Response::new) })
+            .await
+    }
+
     pub(crate) fn contracts(&self) -> v1::contracts_client::ContractsClient<Authenticated> {
         v1::contracts_client::ContractsClient::new(self.service.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }

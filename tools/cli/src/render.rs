@@ -14,6 +14,8 @@ pub(crate) enum As {
     Text,
     /// Millionths as a decimal number.
     Money,
+    /// Thousandths as a fraction of one.
+    Permille,
     /// A time to the second.
     Time,
 }
@@ -70,12 +72,20 @@ pub(crate) fn shown(value: &Value, how: As) -> String {
     match (how, value) {
         (_, Value::Null) => String::new(),
         (As::Money, value) => value.as_i64().map_or_else(String::new, money),
+        (As::Permille, value) => value.as_u64().map_or_else(String::new, fraction),
         (As::Time, Value::String(text)) => text.get(..19).unwrap_or(text).replace('T', " "),
         (_, Value::String(text)) => plain(text),
         (_, Value::Bool(true)) => "yes".to_owned(),
         (_, Value::Bool(false)) => "no".to_owned(),
         (_, other) => other.to_string(),
     }
+}
+
+/// Thousandths as a fraction: 950 is 0.95.
+fn fraction(permille: u64) -> String {
+    let digits = format!("{:03}", permille % 1000);
+    let digits = digits.trim_end_matches('0');
+    format!("{}.{digits:0<2}", permille / 1000)
 }
 
 /// Millionths as a decimal number.
@@ -119,6 +129,13 @@ mod tests {
         let text = table(&rows, &[("Title", "title", As::Text), ("Amount", "amount", As::Money)]);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
         assert!(text.contains("12.50"), "{text}");
+    }
+
+    #[test]
+    fn a_score_is_a_fraction_of_one() {
+        for (permille, text) in [(950, "0.95"), (0, "0.00"), (1000, "1.00"), (905, "0.905"), (7, "0.007")] {
+            assert_eq!(shown(&json!(permille), As::Permille), text);
+        }
     }
 
     #[test]

@@ -1,14 +1,23 @@
 //! The sample agent, carried inside this program so that an installed one needs no source tree: what `init` writes
-//! and what `up` runs when nobody names an agent.
+//! and what `up` runs when nobody names an agent. The two differ in their agent file: the demo's bids go out by
+//! themselves, a starter's wait for whoever wrote it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use domain::agent_file::AgentFile;
 
 use crate::failure::Failure;
 use crate::private;
 
-const AGENT_TOML: &str = include_str!("../../../examples/agents/python/agent.toml");
+const DEMO_TOML: &str = include_str!("../../../examples/agents/python/agent.toml");
+const STARTER_TOML: &str = include_str!("starter/agent.toml");
+/// Stands in a starter's files where the agent's name goes.
+const NAME: &str = "{{name}}";
+/// The folder, and so the name, when nobody says one.
+pub(crate) const USUAL: &str = "my-agent";
+/// The longest name of an agent.
+const LONGEST_NAME: usize = 40;
 const AGENT_PY: &str = include_str!("../../../examples/agents/python/agent.py");
 const STEWARD_PY: &str = include_str!("../../../examples/agents/python/steward.py");
 
@@ -25,7 +34,7 @@ __pycache__/
 ";
 
 const README: &str = "\
-# An agent for Steward
+# {{name}}: an agent for Steward
 
 - `agent.toml`: its name, how it is started, which gigs it bids on, what it may spend
 - `agent.py`: the agent; it reads a job, calls a model, writes files below `out/`
@@ -33,38 +42,91 @@ const README: &str = "\
 
 Run it on a simulated marketplace:
 
-    steward up --agent agent.toml
+    steward up --agent .
+
+It bids in mode `ask`: each bid waits for you. In another terminal:
+
+    steward approvals list
+    steward approvals approve ID
+    steward agents mode {{name}} auto     # when you trust it: bids go out by themselves
+
+Before live work, fill in what stands in <…> under `[profile]` of `agent.toml`.
 
 It gets no secrets: models are reached through `OPENAI_BASE_URL`, and Steward adds the key.
 ";
 
 /// The files of a starter folder.
 const FILES: [(&str, &str); 5] = [
-    ("agent.toml", AGENT_TOML),
+    ("agent.toml", STARTER_TOML),
     ("agent.py", AGENT_PY),
     ("steward.py", STEWARD_PY),
     (".gitignore", GIT_IGNORE),
     ("README.md", README),
 ];
 
-/// Writes a starter folder. Answers the files written.
+/// Writes a starter folder for an agent of this name. Answers the files written.
 ///
 /// # Errors
 /// [`Failure::Refused`] when one of the files exists already.
-pub(crate) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn write(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
     if let Some(taken) = paths.iter().find(|path| path.exists()) {
-        return Err(Failure::Refused(format!(
-            "{} exists already: name an empty folder with --dir",
-            taken.display()
-        ))
-        .into());
+        return Err(Failure::Refused(format!("{} exists already: name an empty folder", taken.display())).into());
     }
     for (path, (_, text)) in paths.iter().zip(FILES) {
-        private::write(path, text.as_bytes(), 0o644)?;
+        private::write(path, text.replace(NAME, name).as_bytes(), 0o644)?;
     }
     Ok(paths)
+}
+
+/// The name of an agent after its folder: what a name may not hold becomes a dash.
+pub(crate) fn name_of(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let last = whole.file_name().and_then(|name| name.to_str()).unwrap_or(USUAL);
+    let plain = |letter: char| match letter.to_ascii_lowercase() {
+        letter @ ('a'..='z' | '0'..='9') => letter,
+        _ => '-',
+    };
+    let name: String = last.chars().map(plain).collect();
+    let name = name.trim_start_matches(|letter: char| !letter.is_ascii_lowercase());
+    let name: String = name.chars().take(LONGEST_NAME).collect();
+    match name.trim_end_matches('-') {
+        name if name.len() < 2 => USUAL.to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Keys of the agent file that still hold what `init` wrote there for somebody to fill in.
+pub(crate) fn placeholders(agent: &AgentFile) -> Vec<&'static str> {
+    let profile = &agent.profile;
+    let left = |text: &String| text.contains('<') && text.contains('>');
+    [
+        ("profile.name", left(&profile.name)),
+        ("profile.description", left(&profile.description)),
+        ("profile.contact_email", left(&profile.contact_email)),
+        ("profile.avatar_url", left(&profile.avatar_url)),
+        ("profile.portfolio", profile.portfolio.iter().any(left)),
+    ]
+    .into_iter()
+    .filter_map(|(key, left)| left.then_some(key))
+    .collect()
+}
+
+/// Refuses an agent whose profile nobody has filled in.
+///
+/// # Errors
+/// [`Failure::Refused`] with the keys.
+pub(crate) fn refuse_placeholders(agent: &AgentFile) -> Result<()> {
+    let left = placeholders(agent);
+    if left.is_empty() {
+        return Ok(());
+    }
+    let (name, keys) = (&agent.name, left.join(", "));
+    Err(Failure::Refused(format!(
+        "clients would see placeholders of {name}: fill in {keys} in its agent file"
+    ))
+    .into())
 }
 
 /// Writes the demo agent, or what this release made of it, and answers its agent file.
@@ -73,7 +135,12 @@ pub(crate) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The folder cannot be written.
 pub(crate) fn demo_agent(folder: &Path) -> Result<PathBuf> {
     private::folder(folder, private::PRIVATE)?;
-    for (name, text) in &FILES[..3] {
+    let files = [
+        ("agent.toml", DEMO_TOML),
+        ("agent.py", AGENT_PY),
+        ("steward.py", STEWARD_PY),
+    ];
+    for (name, text) in files {
         let path = folder.join(name);
         if private::read(&path)?.as_deref() != Some(text) {
             private::write(&path, text.as_bytes(), 0o644)?;

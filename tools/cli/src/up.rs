@@ -34,7 +34,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Up};
-use crate::context::USUAL_DIR;
+use crate::bundle::runnable::Place;
+use crate::commands::agents::unpriced;
+use crate::context::{Peer, USUAL_DIR};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::out::Out;
@@ -68,18 +70,25 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
         listen: options.listen,
         console_listen: options.console_listen,
     };
-    let files = agent_files(&dir, &options)?;
+    let files = agent_files(&dir, &options, out)?;
     if options.live {
         prepare_live(&dir, &files)?;
     }
     let mut signals = Signals::listen()?;
-    let mut stack = Stack::open(&dir, settings, files, *out).await?;
+    // Remembered ones are seen to without being named, and one of them that is broken stops nothing.
+    let named = if options.agents.is_empty() && !Registration::all(&Home::create(&dir)?).is_empty() {
+        Vec::new()
+    } else {
+        files.clone()
+    };
+    let mut stack = Stack::open(&dir, settings, named, *out).await?;
     let started = tokio::select! {
         started = stack.bring_up() => started,
         () = signals.next() => Err(anyhow::anyhow!("stopped before everything was ready")),
     };
     if started.is_ok() {
         greet(&stack, out).await?;
+        warn_of_prices(&stack, &files, out).await;
         signals.next().await;
         out.note("stopping; once more ends everything at once");
     }
@@ -89,20 +98,30 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
 
 /// The agents to run: those named, else those of the last time, else the demo agent. All are checked before anything
 /// is started.
-fn agent_files(dir: &Path, options: &Up) -> Result<Vec<PathBuf>> {
+fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in &options.agents {
-        let absolute = file
+        let absolute = bundle::agent_file(file)
             .canonicalize()
             .map_err(|error| Failure::Usage(format!("read the agent file {}: {error}", file.display())))?;
+        let packed = bundle::pack(&absolute)?;
+        bundle::runnable(&packed, Place::Here)?;
         files.push(absolute);
     }
     let home = Home::create(dir)?;
+    let remembered = Registration::all(&home);
     if files.is_empty() {
-        let remembered = Registration::all(&home);
-        files.extend(remembered.into_iter().map(|one| one.file).filter(|file| file.is_file()));
+        for one in &remembered {
+            let why = match bundle::pack(&one.file) {
+                Ok(_) => continue,
+                Err(error) => crate::failure::sentence(&error),
+            };
+            out.note(&agents::skipping(&one.name, &why));
+        }
+        let usable = remembered.iter().filter(|one| bundle::pack(&one.file).is_ok());
+        files.extend(usable.map(|one| one.file.clone()));
     }
-    if files.is_empty() {
+    if files.is_empty() && remembered.is_empty() {
         // A live stack without an agent bids on nothing: it waits for one.
         if !options.live {
             files.push(starter::demo_agent(&home.path().join("demo-agent"))?);
@@ -143,9 +162,13 @@ fn prepare_live(dir: &Path, files: &[PathBuf]) -> Result<()> {
         ));
     }
     for file in files {
-        let name = bundle::pack(file)?.agent.name;
+        let agent = bundle::pack(file)?.agent;
+        let name = &agent.name;
+        for key in starter::placeholders(&agent) {
+            wanted.push(format!("{key} of {name}: fill it in in {}", file.display()));
+        }
         for what in agents::LIVE_FILES {
-            let path = agents::live_folder(&home, &name).join(what);
+            let path = agents::live_folder(&home, name).join(what);
             if private::read(&path)?.is_none_or(|text| text.trim().is_empty()) {
                 wanted.push(format!(
                     "the {} of {name}: put it into {}",
@@ -159,6 +182,19 @@ fn prepare_live(dir: &Path, files: &[PathBuf]) -> Result<()> {
         return Ok(());
     }
     Err(Failure::Refused(format!("live mode needs\n  - {}", wanted.join("\n  - "))).into())
+}
+
+/// Says which models of the agents have no price.
+async fn warn_of_prices(stack: &Stack, files: &[PathBuf], out: &Out) {
+    let urls = stack.plan.all("billing", "grpc");
+    let Ok(billing) = Peer::open("billing", &urls, &stack.desk.token).await else {
+        return;
+    };
+    for packed in files.iter().filter_map(|file| bundle::pack(file).ok()) {
+        if let Some(warning) = unpriced(&billing, &packed.agent).await {
+            out.note(&warning);
+        }
+    }
 }
 
 async fn greet(stack: &Stack, out: &Out) -> Result<()> {

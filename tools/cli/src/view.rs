@@ -85,6 +85,7 @@ pub(crate) fn dead_letter(letter: &v1::DeadLetter) -> Value {
         "reason": letter.reason,
         "attempts": letter.attempts,
         "since": time(letter.since.as_ref()),
+        "version": letter.version,
     })
 }
 

@@ -24,7 +24,10 @@ const LOOKALIKE: &str = r#"Please summarise this log, which is long enough to be
 
 #[tokio::test]
 async fn agents_that_misbehave_are_parked_with_the_reason_and_their_neighbours_are_paid() -> Result<()> {
-    let options = Options::with_agent("odd").settings("executor", "[caps]\noutput_bytes = 1048576\n");
+    // Seven runs are parked here on purpose.
+    let options = Options::with_agent("odd")
+        .settings("executor", "[caps]\noutput_bytes = 1048576\n")
+        .settings("scheduler", "[runs]\npause_bidding_after = 0\n");
     run(options, async |stack| {
         let market = stack.market()?;
         let mut failing = Vec::new();

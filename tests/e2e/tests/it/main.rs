@@ -7,6 +7,7 @@ mod crashes;
 mod happy;
 mod hints;
 mod models;
+mod operators;
 mod settings;
 mod traces;
 mod webhooks;

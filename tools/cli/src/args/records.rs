@@ -15,90 +15,6 @@ pub struct Listing {
     pub cursor: String,
 }
 
-/// `steward agents`.
-#[derive(Debug, Subcommand)]
-pub enum AgentsCommand {
-    /// Pack an agent's folder and register it, or a new version of it
-    Add {
-        /// The agent file
-        file: PathBuf,
-        /// Start in the file's mode and without daily limits [default: what the local stack is]
-        #[arg(long)]
-        simulated: bool,
-        /// Also register it with this simulator, once; for a stack elsewhere
-        #[command(flatten)]
-        market: Option<SimulatedMarket>,
-    },
-    /// Give an agent its id and key on the marketplace, and the secret of its webhooks
-    Link(Link),
-    /// List the agents
-    List,
-    /// Set an agent's bidding mode
-    Mode {
-        /// The agent
-        name: String,
-        /// Its mode
-        mode: Mode,
-    },
-}
-
-/// `steward agents link`.
-#[derive(Debug, Args)]
-pub struct Link {
-    /// The agent
-    pub name: String,
-    /// Its id on the marketplace
-    #[arg(long, value_name = "ID")]
-    pub marketplace_id: String,
-    /// A file with its key there
-    #[arg(long, value_name = "FILE")]
-    pub key_file: PathBuf,
-    /// A file with what its webhooks are signed with; added to those it has
-    #[arg(long, value_name = "FILE")]
-    pub webhook_secret_file: Option<PathBuf>,
-}
-
-/// Where an agent of a stack elsewhere is registered with a simulator.
-#[derive(Debug, Clone, Args)]
-#[group(requires_all = ["simulator", "door", "records"])]
-pub struct SimulatedMarket {
-    /// Also register the agent with the simulator at this address
-    #[arg(long, value_name = "URL", required = false)]
-    pub simulator: String,
-    /// The stack's ingress, as the simulator calls it
-    #[arg(long, value_name = "URL", required = false)]
-    pub door: String,
-    /// The folder that remembers the registration
-    #[arg(long, value_name = "DIR", required = false)]
-    pub records: PathBuf,
-}
-
-/// Whether bids go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Gigs are not even scored
-    Off,
-    /// Scored and priced, never sent
-    Shadow,
-    /// Each bid waits for a human
-    Ask,
-    /// Bids go out
-    Auto,
-}
-
-impl Mode {
-    /// The word on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Shadow => "shadow",
-            Self::Ask => "ask",
-            Self::Auto => "auto",
-        }
-    }
-}
-
 /// `steward gigs`.
 #[derive(Debug, Subcommand)]
 pub enum GigsCommand {
@@ -141,7 +57,7 @@ pub enum ContractsCommand {
         /// Its id, ours or the marketplace's
         id: String,
     },
-    /// Queue a contract's failed or parked run again
+    /// Queue a contract's failed or parked run again, with the agent's current version
     Retry {
         /// Its id, ours or the marketplace's
         id: String,
@@ -171,6 +87,19 @@ pub enum RunsCommand {
     },
     /// Show one run and its files
     Show {
+        /// Its id
+        id: String,
+    },
+    /// List the files a run made, or copy them into a folder
+    Files {
+        /// Its id
+        id: String,
+        /// Write them below this folder; what is there already is not overwritten
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Queue a parked run again, with the agent's current version
+    Retry {
         /// Its id
         id: String,
     },
@@ -247,7 +176,7 @@ pub enum DeadLettersCommand {
         /// Its id
         id: String,
     },
-    /// Try one again
+    /// Try one again; a run with its agent's current version
     Retry {
         /// What it is
         kind: LetterKind,
@@ -284,6 +213,11 @@ pub enum EffectsCommand {
         #[command(flatten)]
         page: Listing,
     },
+    /// Show one effect: what it is about, its files, what it sends
+    Show {
+        /// Its id
+        id: String,
+    },
     /// Release a held effect, or after all one that was refused or called off
     Approve {
         /// Its id
@@ -310,6 +244,11 @@ pub enum ApprovalsCommand {
         /// How much
         #[command(flatten)]
         page: Listing,
+    },
+    /// Show one: what it is about, its files, what it sends
+    Show {
+        /// Its id
+        id: String,
     },
     /// Let it go out
     Approve {

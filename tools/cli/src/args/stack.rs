@@ -9,8 +9,14 @@ use clap::Args;
 /// More of one service than this on one machine helps nobody.
 const MOST_REPLICAS: usize = 8;
 
+/// What `up --help` says below the options.
+const UP_NOTES: &str = "\
+Settings of your own go into DIR/config/SERVICE.toml. A simulated stack shortens the gateway's time limits and other \
+waits; what such a file says goes over that, not over addresses and secrets.";
+
 /// `steward up`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = UP_NOTES)]
 pub struct Up {
     /// Play against the simulator (the default)
     #[arg(long, conflicts_with = "live")]
@@ -18,7 +24,8 @@ pub struct Up {
     /// Work on the real marketplace, with real money
     #[arg(long)]
     pub live: bool,
-    /// An agent file; repeat for several [default: those of the last time, else the demo agent]
+    /// An agent file or its folder, to add and run; repeat for several [default: those of the last time, else the demo
+    /// agent]
     #[arg(long = "agent", value_name = "FILE")]
     pub agents: Vec<PathBuf>,
     /// How many of a service, such as scheduler=2; repeat for several
@@ -58,9 +65,12 @@ pub struct Demo {
     pub replicas: Vec<Replicas>,
 }
 
-/// `steward init`; `--dir` says where the starter folder goes.
+/// `steward init`.
 #[derive(Debug, Clone, Args)]
 pub struct Init {
+    /// Where the starter folder goes; the agent is named after it [default: my-agent]
+    #[arg(value_name = "FOLDER", conflicts_with = "compose")]
+    pub folder: Option<PathBuf>,
     /// Fill this folder with the secrets of a compose stack instead; what is there already stays
     #[arg(long, value_name = "DIR")]
     pub compose: Option<PathBuf>,

@@ -1,16 +1,18 @@
 //! `steward agents`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use domain::agent_file::AgentFile;
 use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
-use crate::args::records::{Link, SimulatedMarket};
-use crate::args::{AgentsCommand, Global};
+use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
+use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
 use crate::context::{Access, Peer};
 use crate::failure::Failure;
@@ -18,7 +20,8 @@ use crate::http::Http;
 use crate::out::Out;
 use crate::private;
 use crate::render::{self, As, Column};
-use crate::up::agents::Desk;
+use crate::starter;
+use crate::up::agents::{Desk, Registration};
 use crate::up::home::Home;
 use crate::view;
 
@@ -41,30 +44,12 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
     match command {
         AgentsCommand::Add {
             file,
+            force,
             simulated,
             market,
         } => {
-            let file = file.canonicalize().unwrap_or(file);
-            let path = file.clone();
-            let packed = tokio::task::spawn_blocking(move || bundle::pack(&path))
-                .await
-                .context("pack the folder")??;
-            let simulated = simulated || access.simulated().unwrap_or(false);
-            match desk(&access, market)? {
-                // On a local simulated stack an agent without a registration could not work.
-                Some(desk) => desk.add(&file).await?,
-                None => drop(put(&access.scheduler().await?, &packed, simulated).await?),
-            }
-            let shown = json!({
-                "name": packed.agent.name,
-                "version": packed.sha256,
-                "bytes": packed.archive.len(),
-                "files": packed.names,
-            });
-            out.result(&shown, |_| {
-                let (name, files) = (&packed.agent.name, packed.names.len());
-                format!("{name} is now at version {} ({files} files)", &packed.sha256[..12])
-            })?;
+            let asked = Asked { force, simulated };
+            add(&access, &file, asked, market, out).await?;
         }
         AgentsCommand::Link(options) => link(&access, &options, out).await?,
         AgentsCommand::List => {
@@ -77,6 +62,7 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
                 render::listing(value, "agents", &COLUMNS)
             })?;
         }
+        AgentsCommand::Remove { name } => remove(&access, name, out).await?,
         AgentsCommand::Mode { name, mode } => {
             let peer = access.scheduler().await?;
             let mut agents = peer.agents();
@@ -95,6 +81,97 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
         }
     }
     Ok(0)
+}
+
+/// How an agent is added.
+#[derive(Clone, Copy)]
+struct Asked {
+    force: bool,
+    simulated: bool,
+}
+
+async fn add(access: &Access, file: &Path, asked: Asked, market: Option<SimulatedMarket>, out: &Out) -> Result<()> {
+    let file = bundle::agent_file(file);
+    let file = file.canonicalize().unwrap_or(file);
+    let path = file.clone();
+    let packed = tokio::task::spawn_blocking(move || bundle::pack(&path))
+        .await
+        .context("pack the folder")??;
+    if !asked.force {
+        let place = access.local.as_ref().map_or(Place::Elsewhere, |_| Place::Here);
+        bundle::runnable(&packed, place)?;
+    }
+    let desk = desk(access, market)?;
+    let simulated = asked.simulated || access.simulated().unwrap_or(desk.is_some());
+    if !simulated {
+        starter::refuse_placeholders(&packed.agent)?;
+    }
+    let agent = match desk {
+        // On a local simulated stack an agent without a registration could not work.
+        Some(desk) => desk.add(&file).await?,
+        None => put(&access.scheduler().await?, &packed, simulated).await?,
+    };
+    if let Ok(billing) = access.billing().await
+        && let Some(warning) = unpriced(&billing, &packed.agent).await
+    {
+        out.note(&warning);
+    }
+    let shown = json!({
+        "name": packed.agent.name,
+        "version": packed.sha256,
+        "mode": agent.mode,
+        "bytes": packed.archive.len(),
+        "files": packed.names,
+    });
+    out.result(&shown, |_| {
+        let (name, files, mode) = (&packed.agent.name, packed.names.len(), render::plain(&agent.mode));
+        let version = &packed.sha256[..12];
+        let bids = match agent.mode.as_str() {
+            "auto" => "its bids go out".to_owned(),
+            "ask" => "each bid waits in `steward approvals list`".to_owned(),
+            _ => format!("no bids go out before `steward agents mode {name} auto`"),
+        };
+        format!("{name} is now at version {version} ({files} files), in mode {mode}: {bids}")
+    })
+}
+
+/// What to say about models without a price; nothing when all have one, or nobody can be asked.
+pub(crate) async fn unpriced(billing: &Peer, agent: &AgentFile) -> Option<String> {
+    let mut client = billing.billing();
+    let answer = billing.ask("list the prices", client.list_prices(v1::ListPricesRequest {}));
+    let priced: BTreeSet<String> = answer.await.ok()?.prices.into_iter().map(|price| price.model).collect();
+    let unknown: Vec<_> = agent.allowed_models();
+    let unknown: Vec<_> = unknown
+        .iter()
+        .filter(|model| !priced.contains(*model))
+        .cloned()
+        .collect();
+    if unknown.is_empty() || priced.is_empty() {
+        return None;
+    }
+    let name = &agent.name;
+    let (unknown, priced) = (unknown.join(", "), priced.into_iter().collect::<Vec<_>>().join(", "));
+    Some(format!(
+        "warning: {name} names a model without a price: {unknown}. Its calls count as much as the dearest model known \
+         costs. Models with a price: {priced}"
+    ))
+}
+
+async fn remove(access: &Access, name: String, out: &Out) -> Result<()> {
+    let peer = access.scheduler().await?;
+    let mut agents = peer.agents();
+    let request = v1::RemoveAgentRequest { name: name.clone() };
+    let answer = peer.ask("remove the agent", agents.remove_agent(request)).await?;
+    if let Some((home, _)) = &access.local {
+        Registration::forget(home, &name)?;
+    }
+    out.result(&json!({ "name": name, "open_bids": answer.open_bids }), |_| {
+        let bids = match answer.open_bids {
+            0 => String::new(),
+            bids => format!("; {bids} bids still lie with clients, and what comes of them is not seen here"),
+        };
+        format!("{} is removed, its history is kept{bids}", render::plain(&name))
+    })
 }
 
 /// The desk of a local simulated stack, or of one elsewhere with the simulator that was named.

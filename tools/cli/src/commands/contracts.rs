@@ -4,7 +4,7 @@ use anyhow::Result;
 use rpc::v1;
 use serde_json::Value;
 
-use super::page;
+use super::{files, page};
 use crate::args::{ContractsCommand, GigsCommand, Global, RunsCommand};
 use crate::context::Access;
 use crate::out::Out;
@@ -75,16 +75,11 @@ const RUN: [Column; 12] = [
     ("Started", "started_at", As::Time),
     ("Finished", "finished_at", As::Time),
 ];
-const FILES: [Column; 4] = [
-    ("File", "name", As::Text),
-    ("Bytes", "bytes", As::Text),
-    ("Type", "media_type", As::Text),
-    ("SHA-256", "sha256", As::Text),
-];
-const GIGS: [Column; 7] = [
+const GIGS: [Column; 8] = [
     ("Gig", "id", As::Text),
+    ("Agent", "agent", As::Text),
     ("Proposal", "proposal_state", As::Text),
-    ("Score", "score_permille", As::Text),
+    ("Score", "score_permille", As::Permille),
     ("Budget", "budget_micro_usdc", As::Money),
     ("Bid", "proposed_micro_usdc", As::Money),
     ("Reason", "reason", As::Text),
@@ -98,7 +93,7 @@ const GIG: [Column; 11] = [
     ("Category", "category", As::Text),
     ("Budget", "budget_micro_usdc", As::Money),
     ("Proposal", "proposal_state", As::Text),
-    ("Score", "score_permille", As::Text),
+    ("Score", "score_permille", As::Permille),
     ("Parts", "score_parts", As::Text),
     ("Reason", "reason", As::Text),
     ("Bid", "proposed_micro_usdc", As::Money),
@@ -133,7 +128,8 @@ pub(super) async fn contracts(global: &Global, command: ContractsCommand, out: &
             let request = v1::RetryContractRequest { id, reason };
             let run = peer.ask("retry the contract", client.retry_contract(request)).await?;
             out.result(&view::run(&run), |_| {
-                format!("run {} is {} again", render::plain(&run.id), render::plain(&run.state))
+                let (id, state) = (render::plain(&run.id), render::plain(&run.state));
+                format!("run {id} is {state} again, {}", with_version(&run.version))
             })?;
         }
     }
@@ -233,8 +229,19 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
                 .await?;
             out.result(&view::run_detail(&answer), |value| {
                 let mut text = render::fields(&value["run"], &RUN);
-                text.push_str(&render::section("Files", &value["artefacts"], &FILES));
+                text.push_str(&render::section("Files", &value["artefacts"], &files::FILES));
                 text
+            })?;
+        }
+        RunsCommand::Files { id, out: folder } => return files::run(&peer, id, folder.as_deref(), out).await,
+        RunsCommand::Retry { id } => {
+            let mut client = peer.operations();
+            let kind = "run".to_owned();
+            let request = v1::DeadLetterRef { kind, id };
+            let letter = peer.ask("retry the run", client.retry_dead_letter(request)).await?;
+            out.result(&view::dead_letter(&letter), |_| {
+                let (id, with) = (render::plain(&letter.id), with_version(&letter.version));
+                format!("run {id} is queued again, {with}")
             })?;
         }
         RunsCommand::Logs { id } => {
@@ -247,14 +254,21 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
     Ok(0)
 }
 
+/// How a retried run's version is told.
+pub(super) fn with_version(version: &str) -> String {
+    let short: String = render::plain(version).chars().take(12).collect();
+    format!("with version {short}, the agent's current one")
+}
+
 fn log_text(events: &Value) -> String {
     let lines = events.as_array().into_iter().flatten().map(|event| {
+        let text = render::paragraphs(event["text"].as_str().unwrap_or_default());
         format!(
             "{}  #{}  {:10}  {}",
             render::shown(&event["at"], As::Time),
             event["attempt"],
             render::shown(&event["kind"], As::Text),
-            render::shown(&event["text"], As::Text),
+            text.replace('\n', "\n      "),
         )
     });
     let text = lines.collect::<Vec<_>>().join("\n");

@@ -16,6 +16,8 @@ use crate::view;
 
 /// Pages of dead letters looked through for one of them.
 const MOST_PAGES: usize = 200;
+/// Ids named when several fit.
+const MOST_NAMED: usize = 8;
 /// Rows of such a page.
 const ROWS: u32 = 500;
 
@@ -27,6 +29,31 @@ pub(super) const EFFECTS: [Column; 7] = [
     ("Updated", "updated_at", As::Time),
     ("Key", "natural_key", As::Text),
     ("Error", "error", As::Text),
+];
+const APPROVALS: [Column; 7] = [
+    ("Effect", "id", As::Text),
+    ("Kind", "kind", As::Text),
+    ("Agent", "agent", As::Text),
+    ("Amount", "amount_micro_usdc", As::Money),
+    ("Title", "title", As::Text),
+    ("Files", "files_text", As::Text),
+    ("Run", "run_id", As::Text),
+];
+const EFFECT: [Column; 14] = [
+    ("Effect", "id", As::Text),
+    ("Kind", "kind", As::Text),
+    ("State", "state", As::Text),
+    ("Agent", "agent", As::Text),
+    ("Title", "title", As::Text),
+    ("Amount", "amount_micro_usdc", As::Money),
+    ("Contract", "contract_id", As::Text),
+    ("Gig", "gig_id", As::Text),
+    ("Run", "run_id", As::Text),
+    ("Key", "natural_key", As::Text),
+    ("Attempts", "attempts", As::Text),
+    ("Error", "error", As::Text),
+    ("Created", "created_at", As::Time),
+    ("Updated", "updated_at", As::Time),
 ];
 const BUDGETS: [Column; 5] = [
     ("Request budget", "key", As::Text),
@@ -90,6 +117,7 @@ pub(super) async fn effects(global: &Global, command: EffectsCommand, out: &Out)
             };
             list_effects(&peer, request, out).await
         }
+        EffectsCommand::Show { id } => show(&peer, id, out).await,
         EffectsCommand::Approve { id } => decide(&peer, id, true, String::new(), out).await,
         EffectsCommand::Refuse { id, reason } => decide(&peer, id, false, reason, out).await,
     }
@@ -105,11 +133,37 @@ pub(super) async fn approvals(global: &Global, command: ApprovalsCommand, out: &
                 contract_id: String::new(),
                 page: page(listing),
             };
-            list_effects(&peer, request, out).await
+            let mut client = peer.operations();
+            let answer = peer.ask("list what waits", client.list_effects(request)).await?;
+            out.result(&view::effects(&answer), |value| {
+                let list = render::listing(value, "effects", &APPROVALS);
+                let hint = "look with `steward approvals show ID` and `steward runs files RUN --out DIR`";
+                if answer.effects.is_empty() {
+                    list
+                } else {
+                    format!("{list}\n\n{hint}")
+                }
+            })?;
+            Ok(0)
         }
+        ApprovalsCommand::Show { id } => show(&peer, id, out).await,
         ApprovalsCommand::Approve { id } => decide(&peer, id, true, String::new(), out).await,
         ApprovalsCommand::Refuse { id, reason } => decide(&peer, id, false, reason, out).await,
     }
+}
+
+async fn show(peer: &Peer, id: String, out: &Out) -> Result<u8> {
+    let mut client = peer.operations();
+    let effect = peer
+        .ask("show the effect", client.get_effect(v1::GetEffectRequest { id }))
+        .await?;
+    out.result(&view::effect(&effect), |value| {
+        let files = render::section("Files", &value["files"], &super::files::FILES);
+        let payload = serde_json::to_string_pretty(&value["payload"]).unwrap_or_default();
+        let payload = render::paragraphs(&payload);
+        format!("{}{files}\n\nWhat it sends\n{payload}", render::fields(value, &EFFECT))
+    })?;
+    Ok(0)
 }
 
 async fn list_effects(peer: &Peer, request: v1::ListEffectsRequest, out: &Out) -> Result<u8> {
@@ -200,7 +254,13 @@ pub(super) async fn dead_letters(global: &Global, command: DeadLettersCommand, o
             let letter = peer
                 .ask("retry the dead letter", client.retry_dead_letter(request))
                 .await?;
-            out.result(&view::dead_letter(&letter), |value| done(value, "is tried again"))?;
+            out.result(&view::dead_letter(&letter), |value| match letter.version.as_str() {
+                "" => done(value, "is tried again"),
+                version => done(
+                    value,
+                    &format!("is tried again, {}", super::contracts::with_version(version)),
+                ),
+            })?;
         }
         DeadLettersCommand::Drop { kind, id, reason } => {
             let request = v1::DropDeadLetterRequest {
@@ -226,29 +286,32 @@ fn done(letter: &Value, what: &str) -> String {
 async fn find_letter(peer: &Peer, kind: LetterKind, id: &str) -> Result<v1::DeadLetter> {
     let mut client = peer.operations();
     let mut cursor = String::new();
+    let mut found = Vec::new();
     for _ in 0..MOST_PAGES {
         let listing = Listing { limit: ROWS, cursor };
         let request = v1::ListDeadLettersRequest { page: page(listing) };
         let answer = peer
             .ask("look for the dead letter", client.list_dead_letters(request))
             .await?;
-        let found = answer
+        let of_kind = answer
             .dead_letters
             .into_iter()
-            .find(|letter| letter.kind == kind.name() && letter.id == id);
-        if let Some(letter) = found {
-            return Ok(letter);
-        }
+            .filter(|letter| letter.kind == kind.name());
+        found.extend(of_kind.filter(|letter| letter.id.starts_with(id)));
         if answer.next.is_empty() {
             break;
         }
         cursor = answer.next;
     }
-    Err(Failure::NotFound(format!(
-        "no {} {id} was given up: see `steward dead-letters list`",
-        kind.name()
-    ))
-    .into())
+    let kind = kind.name();
+    match found.len() {
+        0 => Err(Failure::NotFound(format!("no {kind} {id} was given up: see `steward dead-letters list`")).into()),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let all: Vec<_> = found.into_iter().take(MOST_NAMED).map(|letter| letter.id).collect();
+            Err(Failure::Usage(format!("several ids begin with {id}: {}", all.join(", "))).into())
+        }
+    }
 }
 
 pub(super) async fn deployments(global: &Global, command: DeploymentsCommand, out: &Out) -> Result<u8> {

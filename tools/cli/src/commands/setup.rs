@@ -21,14 +21,17 @@ pub(super) fn init(global: &Global, options: &Init, out: &Out) -> Result<u8> {
         })?;
         return Ok(0);
     }
-    let folder = global.dir.clone().unwrap_or_else(|| PathBuf::from("my-agent"));
-    let written = starter::write(&folder)?;
-    out.result(&json!({ "dir": folder, "written": written }), |_| {
-        let file = folder.join("agent.toml");
+    let given = options.folder.as_ref().or(global.dir.as_ref());
+    let folder = given.cloned().unwrap_or_else(|| PathBuf::from(starter::USUAL));
+    let name = starter::name_of(&folder);
+    let written = starter::write(&folder, &name)?;
+    out.result(&json!({ "dir": folder, "name": name, "written": written }), |_| {
+        let shown = folder.display();
         format!(
-            "A starter agent lies in {}.\nRun it on a simulated marketplace: steward up --agent {}",
-            folder.display(),
-            file.display()
+            "A starter agent named {name} lies in {shown}.\n\
+             Run it on a simulated marketplace: steward up --agent {shown}\n\
+             Its bids wait for you: steward approvals list, steward approvals approve ID\n\
+             Before live work fill in what stands in <...> in its agent.toml"
         )
     })?;
     Ok(0)

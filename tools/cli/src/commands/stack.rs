@@ -10,7 +10,7 @@ use crate::context::{USUAL_DIR, given_token, read_stack};
 use crate::failure;
 use crate::out::Out;
 use crate::render::{self, As, Column};
-use crate::up::{self, home::Home};
+use crate::up::{self, home::Home, process};
 
 const PARTS: [Column; 5] = [
     ("Part", "name", As::Text),
@@ -19,6 +19,8 @@ const PARTS: [Column; 5] = [
     ("Starts", "starts", As::Text),
     ("Addresses", "addresses", As::Text),
 ];
+
+const WAITING: [Column; 2] = [("Part", "name", As::Text), ("Why", "note", As::Text)];
 
 pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
     let dir = global.dir.as_deref().unwrap_or(Path::new(USUAL_DIR));
@@ -30,25 +32,28 @@ pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
         None
     };
     let ready = running && stack["ready"] == true;
+    let waiting = if running { stack["waiting"].clone() } else { json!([]) };
     let shown = json!({
         "dir": home.path(),
         "running": running,
         "ready": ready,
         "mode": stack["mode"],
         "console": console,
-        "parts": parts(&stack),
+        "waiting": waiting,
+        "parts": if running { parts(&stack) } else { fallen(&home, parts(&stack))? },
     });
     out.result(&shown, |value| {
         let state = match (running, ready) {
             (true, true) => "running and ready",
             (true, false) => "running, not ready",
-            (false, _) => "not running",
+            (false, _) => "down; `steward up` starts it",
         };
         let console = console.map(|link| format!("\n\nconsole  {link}")).unwrap_or_default();
         let mode = render::shown(&value["mode"], As::Text);
         format!(
-            "{} ({mode}): {state}\n\n{}{console}",
+            "{} ({mode}): {state}{}\n\n{}{console}",
             home.path().display(),
+            render::section("Waiting for", &value["waiting"], &WAITING),
             render::table(&value["parts"], &PARTS)
         )
     })?;
@@ -106,6 +111,19 @@ fn parts(stack: &Value) -> Value {
         }
     }
     Value::Array(rows)
+}
+
+/// The parts of a stack nobody supervises: nothing is ready, and what a killed supervisor left running has a process.
+fn fallen(home: &Home, mut parts: Value) -> Result<Value> {
+    let left = process::records(&home.run())?;
+    for part in parts.as_array_mut().into_iter().flatten() {
+        let alive = left
+            .iter()
+            .find(|record| part["name"] == record.name.as_str() && record.is_alive());
+        part["ready"] = json!(false);
+        part["pid"] = json!(alive.map(|record| record.pid));
+    }
+    Ok(parts)
 }
 
 pub(super) async fn down(global: &Global, out: &Out) -> Result<u8> {

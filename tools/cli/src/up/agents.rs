@@ -3,17 +3,16 @@
 //! Registering happens once and is remembered in `agents/NAME.json`. The simulator forgets everything when it ends:
 //! an agent it no longer knows is registered again, and the scheduler is told its new key and webhook secret.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use boot::CancellationToken;
+use domain::agent_file::AgentFile;
+use rpc::v1;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::board::Board;
 use super::home::Home;
 use crate::bundle::{self, Packed};
 use crate::commands::agents::put;
@@ -21,11 +20,14 @@ use crate::context::Peer;
 use crate::http::Http;
 use crate::private;
 
+mod keeping;
+
+pub use keeping::{Roster, keep, skipping};
+
 /// The name under which the board shows whether all agents are in place.
 pub const NAME: &str = "agents";
-/// Pauses between attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Seconds for which a secret that was replaced is still accepted in live operation: two days of repeats.
+const OLD_SECRETS: u32 = 2 * 24 * 3600;
 /// Usernames tried when the first is taken.
 const USERNAMES: usize = 20;
 /// What registration needs when the agent file says nothing.
@@ -70,6 +72,18 @@ impl Registration {
             .find(|registration| registration.name == name)
     }
 
+    /// Remembers an agent no more.
+    ///
+    /// # Errors
+    /// Its file cannot be removed.
+    pub fn forget(home: &Home, name: &str) -> Result<()> {
+        if Self::of(home, name).is_none() {
+            return Ok(());
+        }
+        let path = home.agents().join(format!("{name}.json"));
+        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+    }
+
     fn save(&self, home: &Home) -> Result<()> {
         let path = home.agents().join(format!("{}.json", self.name));
         private::write(&path, &serde_json::to_vec_pretty(self)?, 0o600)
@@ -98,33 +112,66 @@ impl Desk {
     ///
     /// # Errors
     /// The folder cannot be packed, or somebody refuses or does not answer.
-    pub async fn add(&self, file: &Path) -> Result<()> {
+    pub async fn add(&self, file: &Path) -> Result<v1::Agent> {
         let path = file.to_owned();
         let packed = tokio::task::spawn_blocking(move || bundle::pack(&path))
             .await
             .context("pack the agent's folder")??;
-        let name = packed.agent.name.clone();
         let scheduler = Peer::open("scheduler", &self.scheduler, &self.token).await?;
-        put(&scheduler, &packed, self.simulator.is_some()).await?;
-        let mut registration = match &self.simulator {
-            Some(simulator) => self.registered(simulator, &packed, file).await?,
-            None => self.given(&packed, file)?,
+        let agent = put(&scheduler, &packed, self.simulator.is_some()).await?;
+        match &self.simulator {
+            Some(simulator) => self.enlist(simulator, &scheduler, &packed.agent, file).await?,
+            None => self.introduce(&scheduler, self.given(&packed, file)?).await?,
+        }
+        Ok(agent)
+    }
+
+    /// Registers agents the scheduler knows and this folder has no usable file of: a simulator that was started anew
+    /// knows nobody, and contracts of theirs may be under way. `seen` are those that were seen to.
+    ///
+    /// # Errors
+    /// Somebody refuses or does not answer.
+    async fn enlist_others(&self, seen: &BTreeSet<String>) -> Result<()> {
+        let Some(simulator) = &self.simulator else {
+            return Ok(());
         };
+        let scheduler = Peer::open("scheduler", &self.scheduler, &self.token).await?;
+        let mut agents = scheduler.agents();
+        let known = scheduler
+            .ask("list the agents", agents.list_agents(v1::ListAgentsRequest {}))
+            .await?;
+        for agent in known.agents.iter().filter(|agent| !seen.contains(&agent.name)) {
+            // Of its file only the name is left; that is enough to be found by clients again.
+            let text = format!("name = {:?}\n[run]\ncommand = [\"true\"]\n", agent.name);
+            let bare = AgentFile::parse(&text).with_context(|| format!("describe {}", agent.name))?;
+            let file = Registration::of(&self.home, &agent.name).map_or_else(PathBuf::new, |one| one.file);
+            self.enlist(simulator, &scheduler, &bare, &file).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees that the simulator knows an agent and that the scheduler has its key.
+    async fn enlist(&self, simulator: &str, scheduler: &Peer, agent: &AgentFile, file: &Path) -> Result<()> {
+        let registration = self.registered(simulator, agent, file).await?;
+        let url = format!("{simulator}/control/agents/{}/ready", registration.marketplace_id);
+        self.introduce(scheduler, registration).await?;
+        let what = format!("make {} ready to bid", agent.name);
+        self.http.post(&url, None, None).await?.ok(&what)?;
+        Ok(())
+    }
+
+    /// Gives the scheduler an agent's key and secret, once.
+    async fn introduce(&self, scheduler: &Peer, mut registration: Registration) -> Result<()> {
         if !registration.told {
-            tell(&scheduler, &registration).await?;
+            tell(scheduler, &registration, self.simulator.is_some()).await?;
             registration.told = true;
             registration.save(&self.home)?;
-        }
-        if let Some(simulator) = &self.simulator {
-            let url = format!("{simulator}/control/agents/{}/ready", registration.marketplace_id);
-            let what = format!("make {name} ready to bid");
-            self.http.post(&url, None, None).await?.ok(&what)?;
         }
         Ok(())
     }
 
     /// The registration the simulator still knows, or a new one.
-    async fn registered(&self, simulator: &str, packed: &Packed, file: &Path) -> Result<Registration> {
+    async fn registered(&self, simulator: &str, agent: &AgentFile, file: &Path) -> Result<Registration> {
         let list = self
             .http
             .get(&format!("{simulator}/control/agents"))
@@ -134,7 +181,7 @@ impl Desk {
             let rows = list["data"].as_array();
             rows.is_some_and(|rows| rows.iter().any(|row| row["id"] == id))
         };
-        let name = &packed.agent.name;
+        let name = &agent.name;
         if let Some(mut earlier) = Registration::of(&self.home, name).filter(|one| known(&one.marketplace_id)) {
             if earlier.file != file {
                 earlier.file = file.to_owned();
@@ -142,7 +189,7 @@ impl Desk {
             }
             return Ok(earlier);
         }
-        let answer = self.register(simulator, packed).await?;
+        let answer = self.register(simulator, agent).await?;
         let text = |key: &str| {
             let value = answer[key].as_str().map(str::to_owned);
             value.with_context(|| format!("the simulator's answer to a registration has no {key}"))
@@ -170,11 +217,11 @@ impl Desk {
         Ok(registration)
     }
 
-    async fn register(&self, simulator: &str, packed: &Packed) -> Result<Value> {
+    async fn register(&self, simulator: &str, agent: &AgentFile) -> Result<Value> {
         let url = format!("{simulator}/api/v1/agents/register");
-        let name = &packed.agent.name;
+        let name = &agent.name;
         for attempt in 1..=USERNAMES {
-            let mut profile = profile(packed);
+            let mut profile = profile(agent);
             profile["username"] = json!(name);
             if attempt > 1 {
                 // An interrupted registration keeps its username; the door stays the same.
@@ -225,8 +272,8 @@ pub fn live_folder(home: &Home, name: &str) -> PathBuf {
 /// Names of the files in [`live_folder`].
 pub const LIVE_FILES: [&str; 3] = ["marketplace_id", "api_key", "webhook_secret"];
 
-fn profile(packed: &Packed) -> Value {
-    let (agent, bidding) = (&packed.agent, &packed.agent.bidding);
+fn profile(agent: &AgentFile) -> Value {
+    let bidding = &agent.bidding;
     let shown = &agent.profile;
     let or = |text: &str, other: &str| {
         if text.trim().is_empty() {
@@ -260,8 +307,8 @@ fn profile(packed: &Packed) -> Value {
     profile
 }
 
-async fn tell(scheduler: &Peer, registration: &Registration) -> Result<()> {
-    use rpc::v1;
+/// A simulator that was started anew signs with new secrets only; a marketplace may still send what it signed before.
+async fn tell(scheduler: &Peer, registration: &Registration, simulated: bool) -> Result<()> {
     let name = registration.name.clone();
     let credentials = v1::SetCredentialsRequest {
         name: name.clone(),
@@ -275,71 +322,10 @@ async fn tell(scheduler: &Peer, registration: &Registration) -> Result<()> {
     let secret = v1::AddWebhookSecretRequest {
         name,
         secret: registration.webhook_secret.clone(),
-        retire_others_after_secs: None,
+        retire_others_after_secs: Some(if simulated { 0 } else { OLD_SECRETS }),
     };
     scheduler
         .ask("store the webhook secret", agents.add_webhook_secret(secret))
         .await?;
-    Ok(())
-}
-
-/// Sees to the agents until `stop`: at the start, and again whenever the simulator was started anew.
-pub async fn keep(desk: Desk, files: Vec<PathBuf>, board: Arc<Board>, stop: CancellationToken) {
-    let mut bell = board.bell();
-    let mut settled: Option<u64> = None;
-    let mut pause = FIRST_PAUSE;
-    while !stop.is_cancelled() {
-        let simulator = board.of("simulator");
-        let reachable = board.of("scheduler").ready && (desk.simulator.is_none() || simulator.ready);
-        if settled == Some(simulator.starts) {
-            pause = FIRST_PAUSE;
-        } else if reachable {
-            match add_all(&desk, &files).await {
-                Ok(()) => {
-                    settled = Some(simulator.starts);
-                    board.change(NAME, |state| {
-                        state.ready = true;
-                        state.note.clear();
-                        state.starts += 1;
-                    });
-                    continue;
-                }
-                Err(error) => {
-                    let note = crate::failure::sentence(&error);
-                    board.change(NAME, |state| {
-                        state.ready = false;
-                        state.note = note;
-                    });
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = stop.cancelled() => return,
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    continue;
-                }
-            }
-        } else {
-            board.change(NAME, |state| state.ready = false);
-        }
-        tokio::select! {
-            rung = bell.changed() => if rung.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-async fn add_all(desk: &Desk, files: &[PathBuf]) -> Result<()> {
-    // Those added to the running stack by `steward agents add` are remembered as well.
-    let mut all = files.to_vec();
-    for registration in Registration::all(&desk.home) {
-        if !all.contains(&registration.file) && registration.file.is_file() {
-            all.push(registration.file);
-        }
-    }
-    for file in all {
-        desk.add(&file)
-            .await
-            .with_context(|| format!("see to the agent of {}", file.display()))?;
-    }
     Ok(())
 }

@@ -71,6 +71,19 @@ impl Board {
         waiting.map(|(name, _)| name.clone()).collect()
     }
 
+    /// What is waited for and why, in one sentence for people.
+    #[must_use]
+    pub fn still_waiting(&self) -> String {
+        let each = self
+            .waiting()
+            .into_iter()
+            .map(|name| match self.of(&name).note.as_str() {
+                "" => name,
+                note => format!("{name} ({note})"),
+            });
+        format!("still waiting for {}", each.collect::<Vec<_>>().join(", "))
+    }
+
     /// The bell.
     #[must_use]
     pub fn bell(&self) -> watch::Receiver<u64> {

@@ -25,6 +25,8 @@ use crate::secrets::Vault;
 
 /// How long everything may take to become ready.
 const READY: Duration = Duration::from_secs(120);
+/// How long a start may be silent.
+const WORD: Duration = Duration::from_secs(15);
 /// How often it is looked for agents others added.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often addresses are chosen anew because somebody takes them meanwhile.
@@ -159,13 +161,12 @@ impl Stack {
         for instance in plan.instances().filter(|instance| instance.name != "simulator") {
             self.keep(instance.spec.clone());
         }
-        let (desk, files, board, stop) = (
-            self.desk.clone(),
-            self.files.clone(),
-            Arc::clone(&self.board),
-            self.stop.clone(),
-        );
-        self.tasks.spawn(agents::keep(desk, files, board, stop));
+        let (desk, board, stop) = (self.desk.clone(), Arc::clone(&self.board), self.stop.clone());
+        let roster = agents::Roster {
+            named: self.files.clone(),
+            out: self.out,
+        };
+        self.tasks.spawn(agents::keep(desk, roster, board, stop));
         let all: Vec<String> = expected.into_iter().chain([agents::NAME.to_owned()]).collect();
         self.wait(&all, deadline).await?;
         // Nobody reads a `stack.json` that lags behind what was just said.
@@ -267,6 +268,7 @@ impl Stack {
 
     async fn wait(&self, names: &[String], deadline: Instant) -> Result<()> {
         let mut bell = self.board.bell();
+        let mut word = Instant::now() + WORD;
         loop {
             let waiting = self.board.waiting();
             let open: Vec<&String> = names.iter().filter(|name| waiting.contains(name)).collect();
@@ -276,8 +278,14 @@ impl Stack {
             if let Some(name) = open.iter().find(|name| self.board.of(name).misconfigured) {
                 bail!("{name} cannot use its configuration:\n  {}", self.last_words(name));
             }
-            let late = tokio::time::timeout_at(deadline, bell.changed()).await.is_err();
-            if late {
+            let waited = tokio::time::timeout_at(deadline.min(word), bell.changed()).await;
+            let now = Instant::now();
+            if now >= word && now < deadline {
+                // Nobody should have to guess what a silent start is doing.
+                self.out.note(&self.board.still_waiting());
+                word = now + WORD;
+            }
+            if waited.is_err() && now >= deadline {
                 let each = open.iter().map(|name| {
                     format!(
                         "{name} is not ready: {}\n  {}",

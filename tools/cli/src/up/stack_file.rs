@@ -93,7 +93,15 @@ impl Writer {
             "redis": self.server("redis", &self.plan.redis),
             "operator_token": self.operator_token.expose_secret(),
             "agents": agents,
+            "waiting": self.waiting(),
         })
+    }
+
+    /// What is not ready, and why.
+    fn waiting(&self) -> Value {
+        let each = self.board.waiting().into_iter();
+        each.map(|name| json!({ "note": self.board.of(&name).note, "name": name }))
+            .collect()
     }
 
     fn instance(&self, instance: &Instance) -> Value {

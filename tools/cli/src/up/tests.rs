@@ -217,6 +217,7 @@ fn the_stack_file_has_the_shape_scripts_read() {
     }
     let up = write(false);
     assert_eq!((&up["ready"], &up["generation"]), (&Value::from(true), &Value::from(2)));
+    assert_eq!(up["waiting"], serde_json::json!([]));
     assert_eq!(write(false)["generation"], 2, "nothing changed");
     assert_eq!(up["services"]["scheduler"]["grpc"], "http://a");
     assert_eq!(up["services"]["scheduler"]["replicas"][1]["grpc"], "http://c");
@@ -225,10 +226,19 @@ fn the_stack_file_has_the_shape_scripts_read() {
         (&up["operator_token"], &up["postgres"]["url"]),
         (&"token".into(), &"postgres://x".into())
     );
-    scene.board.change("scheduler-1", |state| state.ready = false);
+    scene.board.change("scheduler-1", |state| {
+        state.ready = false;
+        state.note = "it has no database".to_owned();
+    });
+    assert_eq!(
+        scene.board.still_waiting(),
+        "still waiting for scheduler-1 (it has no database)"
+    );
     let down = write(false);
     assert_eq!(
         (&down["ready"], &down["generation"]),
         (&Value::from(false), &Value::from(3))
     );
+    let why = serde_json::json!([{ "name": "scheduler-1", "note": "it has no database" }]);
+    assert_eq!(down["waiting"], why, "`steward status` tells it");
 }

@@ -110,12 +110,20 @@ pub(crate) fn run(run: &v1::Run) -> Value {
 
 pub(crate) fn run_detail(detail: &v1::RunDetail) -> Value {
     let event = |line: &v1::RunLogLine| json!({ "at": time(line.at.as_ref()), "attempt": line.attempt, "kind": line.kind, "text": line.text });
-    let artefact = |file: &v1::Artefact| json!({ "name": file.name, "sha256": file.sha256, "bytes": file.bytes, "media_type": file.media_type });
     json!({
         "run": run(&detail.run.clone().unwrap_or_default()),
         "events": all(&detail.events, event),
         "artefacts": all(&detail.artefacts, artefact),
     })
+}
+
+fn artefact(file: &v1::Artefact) -> Value {
+    json!({ "name": file.name, "sha256": file.sha256, "bytes": file.bytes, "media_type": file.media_type })
+}
+
+/// The files of a run.
+pub(crate) fn files(run: &str, files: &[v1::Artefact]) -> Value {
+    json!({ "run_id": run, "files": all(files, artefact) })
 }
 
 pub(crate) fn effects(answer: &v1::ListEffectsResponse) -> Value {
@@ -149,5 +157,20 @@ pub(crate) fn effect(effect: &v1::Effect) -> Value {
         "created_at": time(effect.created_at.as_ref()),
         "updated_at": time(effect.updated_at.as_ref()),
         "not_before": time(effect.not_before.as_ref()),
+        "run_id": effect.run_id,
+        "title": effect.title,
+        "amount_micro_usdc": effect.amount_micro_usdc,
+        "files": all(&effect.files, artefact),
+        "files_text": files_text(&effect.files),
+        "payload": embedded(&effect.payload_json),
     })
+}
+
+/// Names and sizes on one line.
+fn files_text(files: &[v1::Artefact]) -> String {
+    let each = files.iter().map(|file| match file.bytes {
+        bytes @ 0..1024 => format!("{} ({bytes} B)", file.name),
+        bytes => format!("{} ({} KiB)", file.name, bytes.div_ceil(1024)),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }

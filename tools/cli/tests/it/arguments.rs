@@ -33,9 +33,9 @@ fn commands() -> String {
 
 #[test]
 fn the_commands_scripts_know_keep_their_names() {
-    let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|list|mode\ngigs list|show\n\
-                 contracts list|show|retry\napprovals list|approve|refuse\nruns list|show|logs\n\
-                 inbox list|show|replay\ndead-letters list|show|retry|drop\neffects list|approve|refuse\nconsole\n\
+    let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|list|mode|remove\ngigs list|show\n\
+                 contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
+                 inbox list|show|replay\ndead-letters list|show|retry|drop\neffects list|show|approve|refuse\nconsole\n\
                  ledger check|explain|statement\nprices list\ndeployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
@@ -97,11 +97,15 @@ fn completions_and_version_need_no_stack() {
 #[test]
 fn a_starter_folder_is_an_agent_that_can_be_packed_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("mine");
-    let words = ["init", "--dir", folder.to_str().unwrap()];
+    let folder = dir.path().join("My 2nd_agent");
+    let words = ["init", folder.to_str().unwrap()];
     assert_eq!(steward(&words).status.code(), Some(0));
-    let packed = cli::bundle::pack(&folder.join("agent.toml")).unwrap();
+    let packed = cli::bundle::pack(&cli::bundle::agent_file(&folder)).unwrap();
     assert!(packed.names.contains(&"steward.py".to_owned()), "{:?}", packed.names);
+    assert_eq!(packed.agent.name, "my-2nd-agent", "it is named after its folder");
+    let mode = packed.agent.bidding.mode.map(domain::agent_file::Mode::name);
+    assert_eq!(mode, Some("ask"), "no bid goes out that nobody looked at");
+    assert!(cli::bundle::runnable(&packed, cli::bundle::runnable::Place::Here).is_ok());
     assert_eq!(
         steward(&words).status.code(),
         Some(4),
@@ -113,10 +117,7 @@ fn a_starter_folder_is_an_agent_that_can_be_packed_and_nothing_is_overwritten() 
 fn live_mode_names_everything_it_needs_before_it_starts_anything() {
     let dir = tempfile::tempdir().unwrap();
     let agent = dir.path().join("mine");
-    assert_eq!(
-        steward(&["init", "--dir", agent.to_str().unwrap()]).status.code(),
-        Some(0)
-    );
+    assert_eq!(steward(&["init", agent.to_str().unwrap()]).status.code(), Some(0));
     let stack = dir.path().join("stack");
     let mut command = Process::new(bin("steward").unwrap());
     let output = command
@@ -129,7 +130,14 @@ fn live_mode_names_everything_it_needs_before_it_starts_anything() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{said}");
-    for wanted in ["OPENAI_API_KEY", "api_key", "webhook_secret", "marketplace_id"] {
+    for wanted in [
+        "OPENAI_API_KEY",
+        "api_key",
+        "webhook_secret",
+        "marketplace_id",
+        "profile.description",
+        "profile.contact_email",
+    ] {
         assert!(said.contains(wanted), "{wanted} is not named: {said}");
     }
     assert!(!stack.join("stack.json").exists());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cli::bundle::pack;
+use cli::bundle::runnable::{self, Place};
 use cli::failure::{self, Failure};
 use tempfile::TempDir;
 
@@ -121,4 +122,77 @@ fn an_agent_file_that_cannot_be_used_is_a_usage_error_that_names_it() {
     assert!(error.to_string().contains("biding"), "{error:#}");
     let missing = pack(&dir.path().join("nowhere.toml")).unwrap_err();
     assert_eq!(failure::code(&missing), failure::USAGE);
+}
+
+/// Why the command cannot run on this machine, or elsewhere.
+fn problems(command: &str, place: Place, files: &[(&str, &str)]) -> String {
+    let dir = folder(files);
+    fs::write(agent_file(&dir), format!("name = \"demo\"\n[run]\n{command}\n")).unwrap();
+    let packed = pack(&agent_file(&dir)).unwrap();
+    runnable::problems(&packed, place).join("; ")
+}
+
+#[test]
+fn a_command_that_cannot_run_is_refused_with_what_to_do() {
+    let script = [("run.sh", "#!/bin/sh\necho"), ("agent.py", "print()")];
+    for (command, told) in [
+        (
+            "command = [\"no-such-program\", \"agent.py\"]",
+            "no-such-program is not installed",
+        ),
+        (
+            "command = [\"sh\", \"forgotten.sh\"]",
+            "forgotten.sh, which is not in the folder",
+        ),
+        (
+            "command = [\"sh\", \"forgotten\"]",
+            "forgotten, which is not in the folder",
+        ),
+        ("command = [\"./run.sh\"]", "chmod +x run.sh"),
+        ("command = [\"run.sh\"]", "write \"./run.sh\""),
+        ("command = [\"./gone\"]", "gone, which is not in the folder"),
+        ("command = [\"/no/such/program\"]", "/no/such/program is no program"),
+        (
+            "command = [\"sh\", \"run.sh\"]\nsetup = [\"no-such-setup\"]",
+            "no-such-setup is not installed",
+        ),
+    ] {
+        let said = problems(command, Place::Here, &script);
+        assert!(said.contains(told), "{command}: {said:?}");
+    }
+    let ignored = [("agent.sh", "echo"), (".stewardignore", "agent.sh\n")];
+    let said = problems("command = [\"sh\", \"agent.sh\"]", Place::Here, &ignored);
+    assert!(said.contains("an ignore file leaves it out"), "{said:?}");
+}
+
+#[test]
+fn a_command_that_may_run_is_let_through() {
+    let files = [
+        ("agent.sh", "echo"),
+        ("src/main.py", "print()"),
+        ("run.sh", "#!/bin/sh\necho"),
+    ];
+    for command in [
+        "command = [\"sh\", \"agent.sh\", \"--out\", \"report.md\"]",
+        "command = [\"sh\", \"./agent.sh\"]",
+        "command = [\"sh\", \"-c\", \"echo hello.py\"]",
+        "command = [\"sh\", \"-e\", \"agent.sh\"]",
+        "command = [\"true\"]",
+        "command = [\"env\", \"src\"]",
+        // What setup makes is not there yet.
+        "command = [\".venv/bin/python\", \"agent.py\"]\nsetup = [\"sh\", \"run.sh\"]",
+        "command = [\"python-of-venv\", \"agent.py\"]\nvenv = \".venv\"\nsetup = [\"sh\", \"run.sh\"]",
+    ] {
+        let said = problems(command, Place::Here, &files);
+        assert!(said.is_empty(), "{command}: {said}");
+    }
+    let elsewhere = problems(
+        "command = [\"no-such-program\", \"src/main.py\"]",
+        Place::Elsewhere,
+        &files,
+    );
+    assert!(
+        elsewhere.is_empty(),
+        "what is installed elsewhere is not known: {elsewhere}"
+    );
 }
