@@ -2,6 +2,8 @@
 
 mod account;
 mod call;
+#[cfg(feature = "hiring")]
+mod hiring;
 mod hooks;
 mod market;
 mod work;
@@ -109,8 +111,8 @@ impl Client {
         Self::new(self.base.as_str(), Some(key), self.http.clone())
     }
 
-    /// The path family found by [`Client::probe_family`]; `None` before, and again after a family's read
-    /// answered 404 or 405. While `None`, `/agents/me` is used.
+    /// The path family found by [`Client::probe_family`], or by a list of the agent's own that answered 404 or 405 in
+    /// one family, after which the other is used. While `None`, `/agents/me` is used.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         match self.family.load(Ordering::Relaxed) {
@@ -128,6 +130,20 @@ impl Client {
             Some(Family::Agent) => 2,
         };
         self.family.store(code, Ordering::Relaxed);
+    }
+
+    /// A read of `first`'s family was answered "no such path": from now on the other is used. Two readers that learn it at
+    /// once agree, because each says which family failed.
+    fn turn_family(&self, first: Option<&String>) {
+        let failed = if first.is_some_and(|first| first == "agent") {
+            Family::Agent
+        } else {
+            Family::AgentsMe
+        };
+        self.set_family(Some(match failed {
+            Family::AgentsMe => Family::Agent,
+            Family::Agent => Family::AgentsMe,
+        }));
     }
 
     fn family_or_default(&self) -> Family {

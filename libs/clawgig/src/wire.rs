@@ -4,7 +4,10 @@ pub mod agent;
 pub mod contract;
 pub(crate) mod envelope;
 pub mod gig;
+#[cfg(feature = "hiring")]
+pub mod hiring;
 pub mod page;
+pub mod service;
 pub mod webhook;
 
 use serde_json::Value;

@@ -20,7 +20,9 @@ mod agents;
 mod contracts;
 mod gigs;
 mod guard;
+mod hiring;
 pub mod reply;
+mod services;
 mod uploads;
 mod webhooks;
 
@@ -30,6 +32,18 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(family("/agents/me"))
         .merge(family("/agent"))
         .route("/agents/register", post(agents::register))
+        .route("/agents/register/autonomous", post(hiring::register))
+        .route("/agents/claim/{token}", get(agents::claim))
+        .route("/agents", get(agents::directory))
+        .route("/agents/me/balance", get(hiring::balance))
+        .route("/agents/me/deposit", post(hiring::deposit))
+        .route("/agents/me/withdraw", post(hiring::withdraw))
+        .route("/agents/me/gigs", post(hiring::post_gig))
+        .route("/agents/me/gigs/{id}/accept-proposal", post(hiring::accept))
+        .route("/agents/me/contracts/{id}/{step}", post(hiring::step))
+        .route("/agents/me/hiring", get(hiring::list))
+        .route("/services", get(services::list))
+        .route("/services/{id}", get(services::show))
         .route("/agents/{id}/regenerate-key", post(agents::regenerate_key))
         .route("/agents/me", get(agents::profile).patch(agents::change))
         .route("/agent/profile", get(agents::profile).patch(agents::change))
@@ -68,6 +82,10 @@ fn family(base: &str) -> Router<Arc<App>> {
         .route(&at("/readiness"), get(agents::readiness))
         .route(&at("/verify-email"), post(agents::verify_email))
         .route(&at("/portfolio"), get(agents::portfolio).post(agents::add_portfolio))
+        .route(
+            &at("/portfolio/{id}"),
+            patch(agents::change_portfolio).delete(agents::remove_portfolio),
+        )
         .route(&at("/proposals"), get(gigs::own_proposals))
         .route(
             &at("/proposals/{id}"),

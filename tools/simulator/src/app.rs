@@ -13,6 +13,7 @@ use crate::{
     llm::Books,
     options::Options,
     requests::Requests,
+    rng::Rng,
     settings::Settings,
     sync::lock,
     timers::Timers,
@@ -34,6 +35,8 @@ pub struct App {
     pub files: Mutex<Files>,
     pub outbox: Mutex<Outbox>,
     pub books: Mutex<Books>,
+    /// What the hostile dialect rolls.
+    pub dice: Mutex<Rng>,
     pub timers: Timers,
     pub tasks: TaskTracker,
     pub senders: Semaphore,
@@ -62,6 +65,7 @@ impl App {
             files: Mutex::default(),
             outbox: Mutex::default(),
             books: Mutex::default(),
+            dice: Mutex::new(dice(options.seed)),
             timers: Timers::default(),
             tasks: TaskTracker::new(),
             senders: Semaphore::new(WEBHOOKS_AT_ONCE),
@@ -101,10 +105,16 @@ impl App {
         *lock(&self.requests) = Requests::default();
         *lock(&self.outbox) = Outbox::default();
         *lock(&self.books) = Books::default();
+        *lock(&self.dice) = dice(self.seed);
         *lock(&self.files) = Files::default();
         let settings = self.initial.clone();
         self.act(|world| world.reset(settings, agents));
     }
+}
+
+/// Other numbers than the world's, so that wording changes nothing in what happens.
+fn dice(seed: u64) -> Rng {
+    Rng::new(seed ^ 0x0005_ca1e_d1ce)
 }
 
 #[expect(

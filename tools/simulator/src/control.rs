@@ -14,12 +14,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::reply::{Answer, ok, parse},
+    api::reply::{Answer, created, ok, parse},
     app::App,
     faults::Spec,
+    money::Micro,
     refusal::Refusal,
     report,
     sync::lock,
+    world::ServiceSpec,
 };
 
 mod contracts;
@@ -31,6 +33,11 @@ struct Reset {
     agents: bool,
 }
 
+#[derive(Deserialize)]
+struct Credit {
+    amount_usdc: Micro,
+}
+
 /// Routes below `/control`.
 pub fn router(app: &Arc<App>) -> Router {
     Router::new()
@@ -40,8 +47,10 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/contracts", get(contracts::list))
         .route("/contracts/{id}", get(contracts::show))
         .route("/contracts/{id}/{step}", post(contracts::step))
+        .route("/services", post(offer))
         .route("/agents", get(agents))
         .route("/agents/{id}/ready", post(ready))
+        .route("/agents/{id}/credit", post(credit))
         .route("/faults", put(arm).get(armed).delete(disarm))
         .route("/settings", put(set).get(settings))
         .route("/report", get(show_report))
@@ -62,6 +71,19 @@ async fn agents(State(app): State<Arc<App>>) -> Answer {
 
 async fn ready(State(app): State<Arc<App>>, Path(agent): Path<String>) -> Answer {
     ok(app.act(|world| world.make_ready(&agent))?)
+}
+
+async fn offer(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    let spec: ServiceSpec = parse(&body)?;
+    created(app.act(|world| world.offer(spec))?)
+}
+
+async fn credit(State(app): State<Arc<App>>, Path(agent): Path<String>, body: Bytes) -> Answer {
+    let Credit { amount_usdc } = parse(&body)?;
+    ok(app.act(|world| {
+        let agent = world.agent_by_name(&agent).map(|agent| agent.id);
+        world.deposit(agent.ok_or_else(|| Refusal::missing("Agent"))?, amount_usdc, "credited")
+    })?)
 }
 
 async fn arm(State(app): State<Arc<App>>, body: Bytes) -> Answer {

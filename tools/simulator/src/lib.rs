@@ -9,7 +9,7 @@
 //! same seed, model and messages give the same model answer to the byte; every breach of the
 //! platform's etiquette is recorded, and nothing else is.
 //!
-//! What it does not do: keep state over a restart, speak any dialect but `docs`, or move money.
+//! What it does not do: keep state over a restart, or move money.
 //!
 //! To add a fault: a variant of `faults::Kind`, its place in `Kind::applies`, and an arm where it
 //! acts (`faults::inject` for calls, `webhooks::dispatch` for webhooks).
@@ -18,6 +18,7 @@ mod api;
 mod app;
 mod connection;
 mod control;
+mod dialect;
 mod etiquette;
 mod faults;
 mod files;
@@ -38,6 +39,7 @@ mod timers;
 mod webhooks;
 mod world;
 
-pub use options::{Dialect, Options};
+pub use dialect::Dialect;
+pub use options::Options;
 pub use server::{Server, bind, run};
 pub use webhooks::{signature, webhook_headers};

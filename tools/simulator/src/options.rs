@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 
+use crate::dialect::Dialect;
+
 /// What one simulator is started with.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -21,7 +23,7 @@ pub struct Options {
     /// Seed of everything random: titles, budgets, answers of models, faults without a seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Which of the platform's documented dialects to speak.
+    /// Which reading of the platform's sources to speak: docs, sdk, legacy, or hostile for all at random.
     #[arg(long, default_value = "docs")]
     pub dialect: Dialect,
     /// Calls a minute per API key; the other limits follow in proportion.
@@ -50,35 +52,6 @@ impl Options {
             webhook_retry_scale: 1.0,
             auto_play: false,
             public_url: None,
-        }
-    }
-}
-
-/// A way the platform's answers are worded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// As the platform's current documentation shows them.
-    Docs,
-}
-
-impl Dialect {
-    /// Its name in options and settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Docs => "docs",
-        }
-    }
-}
-
-impl std::str::FromStr for Dialect {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "docs" => Ok(Self::Docs),
-            other => Err(format!(
-                "the dialect {other:?} is not available in this version; use \"docs\""
-            )),
         }
     }
 }

@@ -30,7 +30,13 @@ impl Rng {
 
     /// One of `items`, which must not be empty.
     pub fn pick<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
-        items[self.below(items.len() as u64) as usize]
+        let one: &&'a T = self.pick_one(items);
+        one
+    }
+
+    /// A reference to one of `items`, which must not be empty.
+    pub fn pick_one<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len() as u64) as usize]
     }
 }
 

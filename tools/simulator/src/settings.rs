@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::options::{Dialect, Options};
+use crate::{dialect::Dialect, options::Options};
 
 /// Calls a minute the platform publishes per key; other limits are given in proportion to it.
 pub const PUBLISHED_KEY_LIMIT: u32 = 30;
@@ -42,8 +42,8 @@ pub enum Signing {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `docs` is the only one there is.
-    pub dialect: String,
+    /// How answers and webhooks are worded.
+    pub dialect: Dialect,
     /// Calls a minute per API key.
     pub rate_limit_per_minute: u32,
     /// Calls a minute per address on `/gigs`; by default in proportion to the limit per key.
@@ -83,7 +83,7 @@ impl Settings {
     /// A sentence naming the option that is out of range.
     pub fn from_options(options: &Options) -> Result<Self, String> {
         let settings = Self {
-            dialect: options.dialect.name().to_owned(),
+            dialect: options.dialect,
             rate_limit_per_minute: options.rate_limit,
             public_limit_per_minute: None,
             upload_limit_per_minute: None,
@@ -143,7 +143,6 @@ impl Settings {
     }
 
     fn checked(self) -> Result<Self, String> {
-        self.dialect.parse::<Dialect>()?;
         let limits = [
             Some(self.rate_limit_per_minute),
             self.public_limit_per_minute,
@@ -187,8 +186,8 @@ mod tests {
     fn unknown_keys_and_dialects_are_refused_by_name() {
         let error = patch(json!({"rate_limt": 3})).unwrap_err();
         assert!(error.contains("rate_limt"), "{error}");
-        let error = patch(json!({"dialect": "sdk"})).unwrap_err();
-        assert!(error.contains("sdk") && error.contains("docs"), "{error}");
+        let error = patch(json!({"dialect": "klingon"})).unwrap_err();
+        assert!(error.contains("klingon") && error.contains("docs"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{app::App, faults::Kind, settings::Signing, sync::lock, timers::Action, world::Event};
+use crate::{app::App, dialect, faults::Kind, settings::Signing, sync::lock, timers::Action, world::Event};
 
 pub use log::Outbox;
 pub use sign::{signature, webhook_headers};
@@ -53,7 +53,7 @@ pub fn dispatch(app: &App, event: Event) {
     let fault = lock(&app.faults).strike_webhook(event.name, &kinds);
     let agent = event.agent;
     let max_attempts = event.max_attempts;
-    let delivery = lock(&app.outbox).add(event, max_attempts);
+    let delivery = keep(app, event, max_attempts);
     let send = |wait: u64, extra: bool| {
         let wait = Duration::from_millis(wait.min(3_600_000));
         app.timers.after(wait, Action::Send { delivery, extra });
@@ -74,6 +74,19 @@ pub fn dispatch(app: &App, event: Event) {
         }
         _ => send(0, false),
     }
+}
+
+/// Words an event and puts it into the log.
+fn keep(app: &App, event: Event, max_attempts: u32) -> Uuid {
+    let dialect = app.see(|world| world.settings().dialect);
+    let body = dialect::body(
+        dialect,
+        &mut lock(&app.dice),
+        event.name,
+        Utc::now(),
+        event.data.clone(),
+    );
+    lock(&app.outbox).add(event, &body, max_attempts)
 }
 
 /// Sends a webhook that was held back, unless it has gone already.
@@ -147,7 +160,9 @@ async fn send(app: &App, attempt: &Attempt) -> Outcome {
     }
     let began = Instant::now();
     let mut request = app.client.post(&attempt.url).header("Content-Type", "application/json");
-    for (name, value) in sign::headers(signed, now, attempt.delivery_id) {
+    let dialect = app.see(|world| world.settings().dialect);
+    let headers = dialect::headers(dialect, &mut lock(&app.dice), signed, now, attempt.delivery_id);
+    for (name, value) in headers {
         request = request.header(name, value);
     }
     let request = request.body(attempt.body.clone()).timeout(attempt.timeout);
@@ -191,6 +206,6 @@ async fn read_answer(mut response: reqwest::Response) -> String {
 pub async fn test(app: &App, mut event: Event) -> Option<Outcome> {
     event.name = "test";
     event.data = json!({ "message": "Test event" });
-    let delivery = lock(&app.outbox).add(event, 1);
+    let delivery = keep(app, event, 1);
     attempt(app, delivery, false).await
 }

@@ -9,22 +9,27 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{etiquette::Etiquette, refusal::Refusal, rng::Rng, settings::Settings, timers::Action};
+use crate::{dialect::Dialect, etiquette::Etiquette, refusal::Refusal, rng::Rng, settings::Settings, timers::Action};
 
 pub use agents::Agent;
 pub use contracts::{Contract, Delivered, Status};
 pub use gigs::{Gig, GigSpec};
+pub use hiring::{Autonomous, HiredGig};
 pub use messages::Attachment;
 pub use proposals::{Bid, Proposal};
+pub use services::{Service, ServiceSpec};
 
 pub mod agents;
 pub mod client;
 pub mod contracts;
 pub mod gigs;
+mod hiring;
 pub mod messages;
 mod play;
+mod portfolio;
 pub mod profile;
 pub mod proposals;
+mod services;
 mod templates;
 pub mod views;
 
@@ -115,6 +120,7 @@ pub struct World {
     pub gigs: Rows<Gig>,
     pub proposals: Rows<Proposal>,
     pub contracts: Rows<Contract>,
+    pub services: Rows<Service>,
     keys: HashMap<String, Uuid>,
     settings: Settings,
     site: Site,
@@ -133,6 +139,7 @@ impl World {
             gigs: Rows::default(),
             proposals: Rows::default(),
             contracts: Rows::default(),
+            services: Rows::default(),
             keys: HashMap::new(),
             settings,
             site,
@@ -174,6 +181,7 @@ impl World {
         self.gigs = Rows::default();
         self.proposals = Rows::default();
         self.contracts = Rows::default();
+        self.services = Rows::default();
         self.rng = Rng::new(self.seed);
         self.playing = false;
         self.events.clear();
@@ -203,6 +211,13 @@ impl World {
             && let Some(event) = self.event(agent, name, data)
         {
             self.events.push(event);
+        }
+    }
+
+    /// Queues an event that no documentation names; only the hostile dialect sends such.
+    fn hint(&mut self, agent: Uuid, name: &'static str, data: Value) {
+        if self.settings.dialect == Dialect::Hostile {
+            self.tell(agent, name, data);
         }
     }
 

@@ -1,11 +1,13 @@
 //! Identity, profile and readiness.
 
 use outbound::Method;
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::call::Call;
 use super::{Client, Family, Reply};
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::wire::Read;
 use crate::wire::agent::{PortfolioItem, Profile, ProfilePatch, Readiness, Registered, Registration, Standing};
 use crate::wire::page::Page;
@@ -28,8 +30,11 @@ impl Client {
     /// # Errors
     /// [`Error`] for anything but 404, 405 (= `false`) and 403 (the path exists = `true`).
     pub async fn probe_family(&self, family: Family) -> Result<Reply<bool>, Error> {
-        let path = ["readiness"];
-        let call = Call::of_family("probe_family", Method::GET, family, &path, &path);
+        let path: &[&str] = match family {
+            Family::AgentsMe => &["agents", "me", "readiness"],
+            Family::Agent => &["agent", "readiness"],
+        };
+        let call = Call::new("probe_family", Method::GET, path);
         let (rate, speaks) = match self.call(call).await {
             Ok(reply) => (reply.rate, true),
             Err(error) => match error.answer() {
@@ -127,6 +132,41 @@ impl Client {
         let path = ["portfolio"];
         let call = self.mine("add_portfolio", Method::POST, &path, &path);
         self.one(call.body(item.body()), "portfolio", PortfolioItem::read).await
+    }
+
+    /// Changes a piece of the portfolio. **One request**; sending it again does no harm.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn update_portfolio(&self, id: &str, item: &PortfolioItem) -> Result<Reply<PortfolioItem>, Error> {
+        let path = ["portfolio", id];
+        let call = self.mine("update_portfolio", Method::PATCH, &path, &path);
+        self.one(call.body(item.body()), "portfolio", PortfolioItem::read).await
+    }
+
+    /// Takes a piece out of the portfolio. **One request.**
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn delete_portfolio(&self, id: &str) -> Result<Reply<()>, Error> {
+        let path = ["portfolio", id];
+        self.done(self.mine("delete_portfolio", Method::DELETE, &path, &path))
+            .await
+    }
+
+    /// Makes a new API key. Whether the old one works on is not documented: take it for dead. **One request, never
+    /// repeated blindly**: the answer holds the only copy.
+    ///
+    /// # Errors
+    /// [`Error`]; a [`crate::Verdict::Verify`] here needs a human.
+    pub async fn regenerate_key(&self, agent_id: &str) -> Result<Reply<SecretString>, Error> {
+        let path = ["agents", agent_id, "regenerate-key"];
+        let call = Call::new("regenerate_key", Method::POST, &path);
+        let read = |value: &serde_json::Value| {
+            let mut fields = Fields::of("key", value)?;
+            fields.text(&["api_key", "key", "new_key"]).map(SecretString::from)
+        };
+        self.one(call, "agent", read).await
     }
 
     /// A call to the agent's own paths, in the family found.

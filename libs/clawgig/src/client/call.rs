@@ -69,6 +69,18 @@ impl Call {
         self.method != Method::GET
     }
 
+    /// Whether a 404 can only mean that the server does not speak this family: a read of something every agent has,
+    /// which no id names.
+    fn tells_family(&self) -> bool {
+        let below = if self.path.first().is_some_and(|first| first == "agents") {
+            2
+        } else {
+            1
+        };
+        let rest: Vec<&str> = self.path.iter().skip(below).map(String::as_str).collect();
+        self.family && !self.is_write() && (rest.len() <= 1 || rest == ["webhooks", "deliveries"])
+    }
+
     fn url(&self, base: &Url) -> Result<Url, Error> {
         let invalid = |reason| Error::Invalid {
             call: self.name,
@@ -139,9 +151,8 @@ impl Client {
     }
 
     fn refused(&self, call: &Call, status: StatusCode, rate: RateInfo, body: &Bytes) -> Error {
-        let wrong_path = matches!(status.as_u16(), 404 | 405);
-        if call.family && !call.is_write() && wrong_path {
-            self.set_family(None);
+        if call.tells_family() && matches!(status.as_u16(), 404 | 405) {
+            self.turn_family(call.path.first());
         }
         Error::Answer(Box::new(Answer::read(call.name, call.is_write(), status, rate, body)))
     }

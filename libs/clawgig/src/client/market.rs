@@ -6,8 +6,9 @@ use super::call::Call;
 use super::{Client, Reply};
 use crate::error::Error;
 use crate::wire::Read;
-use crate::wire::gig::{Gig, GigSearch, NewProposal, Proposal};
+use crate::wire::gig::{Gig, GigSearch, NewProposal, Proposal, ProposalPatch};
 use crate::wire::page::Page;
+use crate::wire::service::{Service, ServiceSearch};
 
 /// The two documented forms of withdrawing: the second only after the first answered 404 or 405.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,6 +51,36 @@ impl Client {
             .map_err(|reason| Error::Invalid { call: NAME, reason })?;
         let call = Call::new(NAME, Method::POST, &["gigs", gig_id, "proposals"]);
         self.one(call.body(proposal.body()), "proposal", Proposal::read).await
+    }
+
+    /// Changes a proposal that is still pending. **One request**; sending it again does no harm.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn edit_proposal(&self, proposal_id: &str, patch: &ProposalPatch) -> Result<Reply<Proposal>, Error> {
+        const NAME: &str = "edit_proposal";
+        patch.check().map_err(|reason| Error::Invalid { call: NAME, reason })?;
+        let path = ["proposals", proposal_id];
+        let call = self.mine(NAME, Method::PATCH, &path, &path);
+        self.one(call.body(patch.body()), "proposal", Proposal::read).await
+    }
+
+    /// One page of the services agents offer. **One request.**
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_services_page(&self, search: &ServiceSearch) -> Result<Reply<Page<Service>>, Error> {
+        let call = Call::new("list_services", Method::GET, &["services"]).query(search.query());
+        self.page(call, "service").await
+    }
+
+    /// One service. **One request.**
+    ///
+    /// # Errors
+    /// [`Error`]; 404 when it is gone.
+    pub async fn service(&self, service_id: &str) -> Result<Reply<Service>, Error> {
+        let call = Call::new("service", Method::GET, &["services", service_id]);
+        self.one(call, "service", Service::read).await
     }
 
     /// Withdraws a proposal. **One request**; on [`Error::is_unknown_path`] try the other form.

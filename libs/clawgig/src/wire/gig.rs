@@ -154,14 +154,8 @@ pub struct NewProposal {
 impl NewProposal {
     /// What the marketplace would refuse, said without asking it.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let letters = self.cover_letter.chars().count();
-        if self.amount_micro <= 0 {
-            return Err("the price of a proposal must be above 0".to_owned());
-        }
-        if !(20..=2_000).contains(&letters) {
-            return Err(format!("a cover letter has 20 to 2000 characters, this one {letters}"));
-        }
-        Ok(())
+        check_price(self.amount_micro)?;
+        check_letter(&self.cover_letter)
     }
 
     pub(crate) fn body(&self) -> Value {
@@ -169,6 +163,54 @@ impl NewProposal {
             "proposed_amount_usdc": money::micro_to_json(self.amount_micro),
             "cover_letter": self.cover_letter,
         });
+        if let Some(hours) = self.estimated_hours {
+            body["estimated_hours"] = hours.into();
+        }
+        body
+    }
+}
+
+fn check_price(micro: i64) -> Result<(), String> {
+    if micro <= 0 {
+        return Err("the price of a proposal must be above 0".to_owned());
+    }
+    Ok(())
+}
+
+fn check_letter(letter: &str) -> Result<(), String> {
+    let letters = letter.chars().count();
+    if !(20..=2_000).contains(&letters) {
+        return Err(format!("a cover letter has 20 to 2000 characters, this one {letters}"));
+    }
+    Ok(())
+}
+
+/// Changes to a pending proposal; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProposalPatch {
+    /// The price, micro-USDC, above 0.
+    pub amount_micro: Option<i64>,
+    /// 20 to 2,000 characters.
+    pub cover_letter: Option<String>,
+    /// Whole hours of work expected.
+    pub estimated_hours: Option<u32>,
+}
+
+impl ProposalPatch {
+    /// What the marketplace would refuse, said without asking it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.amount_micro.map_or(Ok(()), check_price)?;
+        self.cover_letter.as_deref().map_or(Ok(()), check_letter)
+    }
+
+    pub(crate) fn body(&self) -> Value {
+        let mut body = json!({});
+        if let Some(micro) = self.amount_micro {
+            body["proposed_amount_usdc"] = money::micro_to_json(micro);
+        }
+        if let Some(letter) = &self.cover_letter {
+            body["cover_letter"] = letter.as_str().into();
+        }
         if let Some(hours) = self.estimated_hours {
             body["estimated_hours"] = hours.into();
         }

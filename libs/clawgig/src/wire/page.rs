@@ -103,8 +103,10 @@ impl<T: Read> Collector<T> {
     /// page when the server told its page size, else on a page without news.
     pub fn add(&mut self, page: Page<T>) {
         let before = self.items.len();
-        self.changed |= self.pages > 0 && page.total != self.total;
-        self.total = page.total;
+        // A page may leave out what another said.
+        let differs = |before| page.total.is_some_and(|now| now != before);
+        self.changed |= self.total.is_some_and(differs);
+        self.total = page.total.or(self.total);
         for item in page.items {
             if self.seen.insert(item.id().to_owned()) {
                 self.items.push(item);
@@ -116,11 +118,11 @@ impl<T: Read> Collector<T> {
         let news = self.items.len() > before || page.skipped > 0;
         let short = page.limit.is_some_and(|limit| page.raw < limit);
         self.done = page.raw == 0
-            || match page.total {
+            || match self.total {
                 Some(total) => self.offset >= total,
                 None => short || !news,
             };
-        self.stuck |= page.raw > 0 && !news && page.total.is_none();
+        self.stuck |= page.raw > 0 && !news && self.total.is_none();
     }
 
     /// Everything collected; `Err` holds it too when the list is not whole, changed its total while it was
@@ -175,6 +177,9 @@ mod tests {
         // The first page, and then again.
         assert!(!is_whole(&[page(0..20, Some(25)), page(0..20, Some(25))]));
         assert!(!is_whole(&[page(0..20, None), page(0..20, None)]));
+        // Only one of them says how many there are.
+        assert!(is_whole(&[page(0..50, Some(57)), page(50..57, None)]));
+        assert!(is_whole(&[page(0..50, None), page(50..57, Some(57))]));
         // It changed while it was read.
         assert!(!is_whole(&[page(0..50, Some(57)), page(50..58, Some(58))]));
     }

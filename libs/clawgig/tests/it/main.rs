@@ -7,6 +7,9 @@
 )]
 
 mod answers;
+mod dialects;
+mod hiring;
 mod requests;
 mod script;
 mod simulated;
+mod stage;

@@ -232,7 +232,7 @@ async fn what_cannot_be_right_is_never_sent() {
 }
 
 #[tokio::test]
-async fn the_probe_asks_once_and_remembers_and_a_lost_path_forgets() {
+async fn the_probe_asks_once_and_remembers_and_a_lost_path_turns_to_the_other_family() {
     let (script, client) = Script::start().await;
     script.say(404, json!({"error": "Not found"}));
     assert!(!client.probe_family(Family::AgentsMe).await.unwrap().value);
@@ -254,7 +254,11 @@ async fn the_probe_asks_once_and_remembers_and_a_lost_path_forgets() {
     assert_eq!(client.family(), Some(Family::Agent), "a write never changes the family");
     script.say(404, json!({"error": "Not found"}));
     assert!(client.readiness().await.unwrap_err().is_unknown_path());
-    assert_eq!(client.family(), None);
+    assert_eq!(client.family(), Some(Family::AgentsMe));
+    script.say(404, json!({"error": "Not found"}));
+    assert!(client.proposal("p").await.unwrap_err().is_unknown_path());
+    assert_eq!(client.family(), Some(Family::AgentsMe), "a thing may be missing");
+    client.set_family(None);
 
     for (status, body) in [(401, Value::Null), (402, Value::Null), (500, Value::Null)] {
         script.say(status, body);

@@ -4,6 +4,7 @@
 mod agents;
 mod answers;
 mod crashes;
+mod dialects;
 mod happy;
 mod hints;
 mod models;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::reply::{Answer, Caller, created, id, ok, parse};
+use super::reply::{Answer, Caller, Page, Params, created, id, ok, parse};
 use crate::{app::App, refusal::Refusal, world::profile::Profile};
 
 #[derive(Deserialize)]
@@ -76,4 +76,40 @@ pub async fn portfolio(State(app): State<Arc<App>>, Caller(caller): Caller) -> A
 pub async fn add_portfolio(State(app): State<Arc<App>>, Caller(caller): Caller, body: Bytes) -> Answer {
     let item: serde_json::Map<String, Value> = parse(&body)?;
     created(app.act(|world| world.add_portfolio(caller, Value::Object(item)))?)
+}
+
+pub async fn change_portfolio(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    Path(item): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let item = id(&item, "Portfolio item")?;
+    let changes: serde_json::Map<String, Value> = parse(&body)?;
+    ok(app.act(|world| world.change_portfolio(caller, item, changes))?)
+}
+
+pub async fn remove_portfolio(State(app): State<Arc<App>>, Caller(caller): Caller, Path(item): Path<String>) -> Answer {
+    let item = id(&item, "Portfolio item")?;
+    ok(app.act(|world| world.remove_portfolio(caller, item))?)
+}
+
+pub async fn claim(State(app): State<Arc<App>>, Path(token): Path<String>) -> Answer {
+    ok(app.act(|world| world.claim(&token))?)
+}
+
+/// The public directory: of each agent what anybody may see.
+pub async fn directory(State(app): State<Arc<App>>, Query(params): Query<Params>) -> Answer {
+    const PRIVATE: [&str; 4] = ["operator_id", "contact_email", "webhook_url", "wallet_address"];
+    let rows = app.see(|world| {
+        let shown = world.agents.iter().map(|agent| {
+            let mut shown = agent.shown();
+            if let Some(members) = shown.as_object_mut() {
+                members.retain(|name, _| !PRIVATE.contains(&name.as_str()));
+            }
+            shown
+        });
+        shown.collect::<Vec<_>>()
+    });
+    Page::of(&params).cut(rows)
 }

@@ -11,6 +11,7 @@ use url::Url;
 use super::reply::{Answer, Caller, Page, Params, created, id, ok, parse};
 use crate::{
     app::App,
+    dialect::Dialect,
     files,
     refusal::Refusal,
     sync::lock,
@@ -112,7 +113,7 @@ pub async fn inbox(State(app): State<Arc<App>>, Caller(caller): Caller, Query(pa
     Page::of(&params).cut(rows)
 }
 
-/// Attachments are URLs, or objects with one; those that name our own files must exist.
+/// Attachments are URLs, or objects with one, or only one of the two forms in some dialects; those that name our own files must exist.
 fn check_attachments(app: &App, attachments: &[Value]) -> Result<(), Refusal> {
     let wrong = |text: &str| {
         Refusal::new(
@@ -123,6 +124,15 @@ fn check_attachments(app: &App, attachments: &[Value]) -> Result<(), Refusal> {
     };
     if attachments.len() > MAX_ATTACHMENTS {
         return Err(wrong("at most 50"));
+    }
+    let form = app.see(|world| world.settings().dialect);
+    let refused = match form {
+        Dialect::Sdk => attachments.iter().any(|one| !one.is_string()),
+        Dialect::Legacy => attachments.iter().any(|one| !one.is_object()),
+        Dialect::Docs | Dialect::Hostile => false,
+    };
+    if refused {
+        return Err(wrong("not in the form expected"));
     }
     let files = lock(&app.files);
     for attachment in attachments {

@@ -17,6 +17,7 @@ use super::reply::Identified;
 use crate::{
     app::App,
     connection::Connection,
+    dialect::{self, Dialect},
     faults::{Kind, On, inject},
     files,
     limits::{Bucket, Standing},
@@ -80,7 +81,7 @@ pub async fn guard(
                     // Such a call has no answer to log.
                     lock(&app.requests).add(log.clone());
                 }
-                let run = async move { next.run(request).await };
+                let run = answered(Arc::clone(&app), settings.dialect, request, next);
                 let voice = inject::Voice::Platform;
                 let (response, told) = inject::run(&app, &connection, fault.as_ref(), voice, run).await;
                 if let Some(wait) = told {
@@ -95,6 +96,18 @@ pub async fn guard(
     log.status = Some(response.status().as_u16());
     lock(&app.requests).add(log);
     response
+}
+
+/// The handler's answer in the words of the dialect.
+async fn answered(app: Arc<App>, dialect: Dialect, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let response = if dialect::knows(dialect, request.method(), &segments) {
+        next.run(request).await
+    } else {
+        Refusal::missing("Endpoint").into_response()
+    };
+    dialect::worded(&app, dialect, &segments, response).await
 }
 
 fn is_cut(kind: Kind) -> bool {

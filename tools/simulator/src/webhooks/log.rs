@@ -97,10 +97,9 @@ pub struct Filter {
 }
 
 impl Outbox {
-    /// Adds an event's delivery and returns its id.
-    pub fn add(&mut self, event: Event, max_attempts: u32) -> Uuid {
+    /// Adds the delivery of an event whose body is `body`, and returns its id.
+    pub fn add(&mut self, event: Event, body: &Value, max_attempts: u32) -> Uuid {
         let now = Utc::now();
-        let body = json!({ "event": event.name, "timestamp": iso(now), "data": event.data });
         let (id, delivery_id) = (ids::new(), ids::new());
         let delivery = Delivery {
             delivery_id,

@@ -1,7 +1,7 @@
 //! The signature of webhooks.
 
 use aws_lc_rs::hmac;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use uuid::Uuid;
 
 use crate::time;
@@ -12,18 +12,13 @@ pub fn signature(secret: &[u8], body: &[u8]) -> String {
     const_hex::encode(hmac::sign(&key, body))
 }
 
-/// The headers of one attempt: signature, time, delivery id.
-pub fn headers(signature: String, at: DateTime<Utc>, delivery: Uuid) -> [(&'static str, String); 3] {
-    [
-        ("X-ClawGig-Signature", signature),
-        ("X-ClawGig-Timestamp", time::iso(at)),
-        ("X-ClawGig-Delivery-ID", delivery.to_string()),
-    ]
-}
-
 /// The headers of a webhook sent now, for those who send one past the simulator.
 pub fn webhook_headers(secret: &str, body: &[u8], delivery: Uuid) -> [(&'static str, String); 3] {
-    headers(signature(secret.as_bytes(), body), Utc::now(), delivery)
+    [
+        ("X-ClawGig-Signature", signature(secret.as_bytes(), body)),
+        ("X-ClawGig-Timestamp", time::iso(Utc::now())),
+        ("X-ClawGig-Delivery-ID", delivery.to_string()),
+    ]
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{MAX_AGENTS, World, profile::Profile, templates};
-use crate::{ids, money::Micro, refusal::Refusal, time::iso};
+use crate::{dialect::Dialect, ids, money::Micro, refusal::Refusal};
 
 /// The events an agent can listen to.
 pub const EVENTS: [&str; 9] = [
@@ -19,9 +19,6 @@ pub const EVENTS: [&str; 9] = [
     "message.received",
     "review.received",
 ];
-
-/// Portfolio items one agent may have.
-const MAX_PORTFOLIO: usize = 50;
 
 /// Where an agent's account stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +73,9 @@ pub struct Agent {
     pub email_verified: bool,
     pub email_code: Option<String>,
     pub portfolio: Vec<Value>,
+    /// The wallet of an agent without an operator; only such hire.
+    pub wallet: Option<String>,
+    pub balance: Micro,
     pub stats: Stats,
     pub proposals: Vec<Uuid>,
     pub contracts: Vec<Uuid>,
@@ -90,15 +90,16 @@ impl Agent {
 
     /// Drops what belongs to gigs that are gone.
     pub fn forget_work(&mut self) {
+        self.balance = Micro::default();
         self.stats = Stats::default();
         self.proposals.clear();
         self.contracts.clear();
     }
 
-    /// The nine checks that stand between an agent and its first bid.
-    pub fn checks(&self, webhook: bool) -> [(&'static str, bool); 9] {
+    /// The nine checks that stand between an agent and its first bid; eight where an avatar is only recommended.
+    pub fn checks(&self, webhook: bool, dialect: Dialect) -> Vec<(&'static str, bool)> {
         let description = self.description.as_deref().unwrap_or_default();
-        [
+        let all = [
             ("username", !self.username.is_empty()),
             ("description", description.chars().count() >= 20),
             ("skills", !self.skills.is_empty()),
@@ -108,7 +109,9 @@ impl Agent {
             ("avatar_url", self.avatar_url.is_some()),
             ("email_verified", self.email_verified),
             ("portfolio", !self.portfolio.is_empty()),
-        ]
+        ];
+        let only_recommended = |name: &str| dialect == Dialect::Sdk && name == "avatar_url";
+        all.into_iter().filter(|(name, _)| !only_recommended(name)).collect()
     }
 }
 
@@ -147,6 +150,8 @@ impl World {
             email_verified: false,
             email_code: None,
             portfolio: Vec::new(),
+            wallet: None,
+            balance: Micro::default(),
             stats: Stats::default(),
             proposals: Vec::new(),
             contracts: Vec::new(),
@@ -154,15 +159,29 @@ impl World {
             updated_at: now,
         };
         profile.apply(&mut agent);
-        let answer = json!({
-            "agent_id": agent.id,
-            "api_key": agent.api_key,
-            "claim_token": agent.claim_token,
-            "claim_url": format!("{}/dashboard/agents/claim/{}", self.site.base, agent.claim_token),
-        });
+        let answer = self.registered(&mut agent);
         self.keys.insert(agent.api_key.clone(), agent.id);
         self.agents.push(agent.id, agent);
         Ok(answer)
+    }
+
+    /// The answer to a registration, with the key and the claim link in the dialect's form.
+    fn registered(&self, agent: &mut Agent) -> Value {
+        let (base, token) = (&self.site.base, agent.claim_token.simple());
+        let (claim_token, claim_url) = if self.settings.dialect == Dialect::Legacy {
+            agent.api_key = format!("cg_live_{}", agent.api_key.trim_start_matches("cg_"));
+            let token = format!("clm_{token}");
+            (token.clone(), self.api(&format!("/agents/claim/{token}")))
+        } else {
+            let link = format!("{base}/dashboard/agents/claim/{}", agent.claim_token);
+            (agent.claim_token.to_string(), link)
+        };
+        json!({
+            "agent_id": agent.id,
+            "api_key": agent.api_key,
+            "claim_token": claim_token,
+            "claim_url": claim_url,
+        })
     }
 
     /// The agent an API key belongs to.
@@ -245,21 +264,16 @@ impl World {
         Ok(json!({ "message": "Email verified" }))
     }
 
-    pub fn add_portfolio(&mut self, id: Uuid, mut item: Value) -> Result<Value, Refusal> {
-        let titled = item["title"].as_str().is_some_and(|title| !title.trim().is_empty());
-        if !titled {
-            return Err(Refusal::invalid("title is required"));
-        }
-        let agent = self.agent_mut(id)?;
-        if agent.portfolio.len() >= MAX_PORTFOLIO {
-            return Err(Refusal::invalid(format!("At most {MAX_PORTFOLIO} portfolio items")));
-        }
-        item["id"] = json!(ids::new());
-        item["agent_id"] = json!(id);
-        item["created_at"] = json!(iso(Utc::now()));
-        agent.portfolio.push(item.clone());
+    /// Links an agent to its operator, as the browser does at the claim URL.
+    pub fn claim(&mut self, token: &str) -> Result<Value, Refusal> {
+        let token = token.trim_start_matches("clm_").parse::<Uuid>().ok();
+        let found = self.agents.iter_mut().find(|agent| Some(agent.claim_token) == token);
+        let agent = found.ok_or_else(|| Refusal::missing("Claim"))?;
+        agent.operator.get_or_insert_with(ids::new);
+        agent.standing = Standing::Active;
+        let claimed = json!({ "agent_id": agent.id, "message": "Agent claimed" });
         self.start_playing();
-        Ok(item)
+        Ok(claimed)
     }
 
     /// Claims, verifies and completes an agent, so that it may bid.
@@ -306,7 +320,7 @@ impl World {
     /// The checks an agent does not meet.
     pub fn missing(&self, agent: &Agent) -> Vec<&'static str> {
         let webhook = self.webhook_url(agent).is_some();
-        let checks = agent.checks(webhook);
+        let checks = agent.checks(webhook, self.settings.dialect);
         checks.iter().filter(|(_, met)| !met).map(|(name, _)| *name).collect()
     }
 

@@ -39,6 +39,10 @@ impl World {
                 && proposal.state == State::Pending
             {
                 proposal.state = if id == chosen { State::Accepted } else { State::Rejected };
+                let (agent, rejected) = (proposal.agent, id != chosen);
+                if rejected {
+                    self.hint(agent, "proposal.rejected", json!({ "proposal_id": id, "gig_id": gig }));
+                }
             }
         }
         let terms = self.proposals.get(chosen).map(|one| (one.agent, one.amount));
@@ -73,6 +77,7 @@ impl World {
             client: found.client,
             client_name: found.client_name,
             agent,
+            hirer: found.poster,
             proposal,
             amount,
             status: Status::Active,
@@ -144,6 +149,7 @@ impl World {
             "message": "Work approved",
         });
         self.pay(agent, gig, amount);
+        self.hint(agent, "payment.received", data.clone());
         self.tell(agent, "contract.approved", data);
         self.detail(id)
     }
@@ -219,7 +225,9 @@ impl World {
         contract.status = Status::Funded;
         contract.revisions += 1;
         contract.mark("revision_requested", Some(request.to_owned()));
+        let agent = contract.agent;
         self.client_message(id, request.to_owned(), None, "client")?;
+        self.hint(agent, "work.revision_requested", json!({ "contract_id": id }));
         self.detail(id)
     }
 
@@ -297,7 +305,7 @@ impl World {
         }
     }
 
-    fn in_state(&mut self, id: Uuid, states: &[Status]) -> Result<&mut Contract, Refusal> {
+    pub(super) fn in_state(&mut self, id: Uuid, states: &[Status]) -> Result<&mut Contract, Refusal> {
         let contract = self.contract_mut(id)?;
         if states.contains(&contract.status) {
             return Ok(contract);

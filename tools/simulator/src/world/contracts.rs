@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{World, messages::Message};
-use crate::{money::Micro, refusal::Refusal, time::iso, timers::Action};
+use crate::{dialect::Dialect, money::Micro, refusal::Refusal, time::iso, timers::Action};
 
 /// Entries of one contract's timeline.
 const MAX_TIMELINE: usize = 1_000;
@@ -49,6 +49,16 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Whether a list of the contracts that are `word` holds those that are this.
+    fn is_listed_under(self, word: &str, dialect: Dialect) -> bool {
+        match (self, dialect) {
+            (Self::Funded, Dialect::Sdk) => word == Self::Active.name(),
+            _ => word == self.name(),
+        }
+    }
+}
+
 /// Something that happened to a contract.
 #[derive(Clone, Debug, Serialize)]
 pub struct Moment {
@@ -73,6 +83,8 @@ pub struct Contract {
     pub client: Uuid,
     pub client_name: &'static str,
     pub agent: Uuid,
+    /// The agent that is its client, if one is.
+    pub hirer: Option<Uuid>,
     pub proposal: Option<Uuid>,
     pub amount: Micro,
     pub status: Status,
@@ -135,7 +147,7 @@ impl World {
         contract.status = Status::Delivered;
         contract.delivered_at = Some(Utc::now());
         contract.delivered = Some(work);
-        let (delivery, gig) = (contract.deliveries, contract.gig);
+        let (delivery, gig, hirer) = (contract.deliveries, contract.gig, contract.hirer);
         contract.mark("delivered", Some(format!("delivery {delivery}")));
         let shown = contract.shown();
         let data = json!({
@@ -143,6 +155,9 @@ impl World {
             "gig_title": self.title_of(gig),
             "message": "Work delivered",
         });
+        if let Some(hirer) = hirer {
+            self.tell(hirer, "contract.delivered", data.clone());
+        }
         self.tell(agent, "contract.delivered", data);
         if let Some(wait) = self.gigs.get(gig).and_then(|gig| gig.auto.approve) {
             let contract = id;
@@ -169,10 +184,11 @@ impl World {
         limit: usize,
     ) -> Result<(Vec<Value>, usize), Refusal> {
         let ids = self.agent(agent)?.contracts.clone();
+        let dialect = self.settings.dialect;
         let wanted = |id: &&Uuid| match (status, self.contracts.get(**id)) {
             (_, None) => false,
             (None, Some(_)) => true,
-            (Some(status), Some(contract)) => contract.status.name() == status,
+            (Some(status), Some(contract)) => contract.status.is_listed_under(status, dialect),
         };
         let matching: Vec<Uuid> = ids.iter().rev().filter(wanted).copied().collect();
         let total = matching.len();

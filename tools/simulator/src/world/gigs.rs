@@ -46,6 +46,8 @@ pub struct Gig {
     pub id: Uuid,
     pub client: Uuid,
     pub client_name: &'static str,
+    /// The agent that posted it, if an agent did.
+    pub poster: Option<Uuid>,
     pub title: String,
     pub description: String,
     pub category: String,
@@ -85,10 +87,10 @@ impl World {
         }
         self.check_gig(spec)?;
         let auto = self.auto(spec.auto.as_ref())?;
-        (0..count).map(|_| self.post_gig(spec, auto)).collect()
+        (0..count).map(|_| self.post_gig(spec, auto, None)).collect()
     }
 
-    fn post_gig(&mut self, spec: &GigSpec, auto: Auto) -> Result<Uuid, Refusal> {
+    pub(super) fn post_gig(&mut self, spec: &GigSpec, auto: Auto, poster: Option<Uuid>) -> Result<Uuid, Refusal> {
         self.gigs.room("gigs")?;
         let now = Utc::now();
         let (category, skills) = self.subject(spec);
@@ -105,6 +107,7 @@ impl World {
             id: ids::new(),
             client,
             client_name,
+            poster,
             title: spec.title.clone().unwrap_or(made_up.title),
             description: spec.description.clone().unwrap_or(made_up.description),
             category,
@@ -178,7 +181,7 @@ impl World {
         )
     }
 
-    fn check_gig(&self, spec: &GigSpec) -> Result<(), Refusal> {
+    pub(super) fn check_gig(&self, spec: &GigSpec) -> Result<(), Refusal> {
         let category = spec.category.as_deref();
         let template = spec.template.as_deref();
         let deadline = spec.deadline.as_deref().filter(|deadline| *deadline != "none");

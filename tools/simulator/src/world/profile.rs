@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Agent, World};
-use crate::{money::Micro, refusal::Refusal};
+use crate::{dialect::Dialect, money::Micro, refusal::Refusal};
 
 /// The categories gigs and agents may have.
 pub const CATEGORIES: [&str; 7] = ["code", "content", "data", "design", "research", "translation", "other"];
@@ -61,6 +61,12 @@ impl Profile {
 
     /// Checks that nothing required for registration is absent.
     pub fn check_registration(&self, world: &World) -> Result<(), Refusal> {
+        if world.settings().dialect == Dialect::Legacy {
+            if self.name.is_none() {
+                return Err(Refusal::invalid("name is required"));
+            }
+            return self.check(world);
+        }
         let given = [
             ("name", self.name.is_some()),
             ("username", self.username.is_some()),
@@ -81,9 +87,16 @@ impl Profile {
         self.check(world)
     }
 
-    /// The username to register under.
+    /// The username to register under: the one given, else the name in the form of one.
     pub fn wanted_username(&self) -> String {
-        self.username.clone().unwrap_or_default()
+        let named = self.name.as_deref().unwrap_or_default().to_lowercase();
+        let slug = || {
+            named
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+                .collect()
+        };
+        self.username.clone().unwrap_or_else(slug)
     }
 
     /// Takes what is given over into `agent`; a username, once registered, stays.

@@ -6,7 +6,7 @@ use super::{
     Agent, Contract, Gig, Proposal, World,
     agents::{EVENTS, Standing},
 };
-use crate::time::iso;
+use crate::{dialect::Dialect, time::iso};
 
 impl Agent {
     /// The profile as its owner sees it.
@@ -18,8 +18,8 @@ impl Agent {
         json!({
             "id": self.id,
             "operator_id": self.operator,
-            "is_autonomous": false,
-            "wallet_address": null,
+            "is_autonomous": self.wallet.is_some(),
+            "wallet_address": self.wallet,
             "name": self.name,
             "username": self.username,
             "slug": self.username,
@@ -77,7 +77,7 @@ impl Gig {
         json!({
             "id": self.id,
             "client_id": self.client,
-            "created_by_agent_id": null,
+            "created_by_agent_id": self.poster,
             "title": self.title,
             "description": self.description,
             "category": self.category,
@@ -119,7 +119,7 @@ impl Contract {
             "client_id": self.client,
             "agent_id": self.agent,
             "proposal_id": self.proposal,
-            "hiring_agent_id": null,
+            "hiring_agent_id": self.hirer,
             "amount_usdc": self.amount,
             "status": self.status.name(),
             "escrow_tx_signature": self.escrow,
@@ -134,12 +134,16 @@ impl Contract {
 impl World {
     /// Whether an agent may bid, and what it lacks.
     pub fn readiness(&self, agent: &Agent) -> Value {
-        let checks = agent.checks(self.webhook_url(agent).is_some());
+        let checks = agent.checks(self.webhook_url(agent).is_some(), self.settings.dialect);
         let missing: Vec<&str> = checks.iter().filter(|(_, met)| !met).map(|(name, _)| *name).collect();
         let wished = [
             ("bio", agent.bio.is_none()),
             ("hourly_rate_usdc", agent.hourly_rate.is_none()),
             ("specialties", agent.specialties.is_empty()),
+            (
+                "avatar_url",
+                agent.avatar_url.is_none() && self.settings.dialect == Dialect::Sdk,
+            ),
         ];
         let recommended: Vec<&str> = wished
             .iter()

@@ -1,0 +1,69 @@
+//! Portfolios.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Agent, World};
+use crate::{ids, refusal::Refusal, time::iso};
+
+/// Portfolio items one agent may have.
+const MAX_PORTFOLIO: usize = 50;
+
+impl World {
+    /// Adds a piece of work to show.
+    pub fn add_portfolio(&mut self, id: Uuid, mut item: Value) -> Result<Value, Refusal> {
+        let titled = item["title"].as_str().is_some_and(|title| !title.trim().is_empty());
+        if !titled {
+            return Err(Refusal::invalid("title is required"));
+        }
+        let agent = self.agent_mut(id)?;
+        if agent.portfolio.len() >= MAX_PORTFOLIO {
+            return Err(Refusal::invalid(format!("At most {MAX_PORTFOLIO} portfolio items")));
+        }
+        item["id"] = json!(ids::new());
+        item["agent_id"] = json!(id);
+        item["created_at"] = json!(iso(Utc::now()));
+        agent.portfolio.push(item.clone());
+        self.start_playing();
+        Ok(item)
+    }
+
+    /// Changes a piece of the portfolio.
+    pub fn change_portfolio(
+        &mut self,
+        id: Uuid,
+        item: Uuid,
+        changes: serde_json::Map<String, Value>,
+    ) -> Result<Value, Refusal> {
+        if changes
+            .get("title")
+            .is_some_and(|title| title.as_str().is_none_or(|title| title.trim().is_empty()))
+        {
+            return Err(Refusal::invalid("title must not be empty"));
+        }
+        let (at, agent) = self.portfolio_item(id, item)?;
+        let found = &mut agent.portfolio[at];
+        for name in ["title", "description", "project_url"] {
+            if let Some(value) = changes.get(name) {
+                found[name] = value.clone();
+            }
+        }
+        found["updated_at"] = json!(iso(Utc::now()));
+        Ok(found.clone())
+    }
+
+    /// Takes a piece out of the portfolio.
+    pub fn remove_portfolio(&mut self, id: Uuid, item: Uuid) -> Result<Value, Refusal> {
+        let (at, agent) = self.portfolio_item(id, item)?;
+        agent.portfolio.remove(at);
+        Ok(json!({ "message": "Portfolio item deleted" }))
+    }
+
+    fn portfolio_item(&mut self, id: Uuid, item: Uuid) -> Result<(usize, &mut Agent), Refusal> {
+        let agent = self.agent_mut(id)?;
+        let wanted = json!(item);
+        let at = agent.portfolio.iter().position(|one| one["id"] == wanted);
+        Ok((at.ok_or_else(|| Refusal::missing("Portfolio item"))?, agent))
+    }
+}
