@@ -15,7 +15,14 @@ static SEEN: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 /// Counts by name, bounded: names come from outside.
 #[derive(Default)]
-struct Names(BTreeMap<Key, u64>);
+struct Names(BTreeMap<Key, Tally>);
+
+/// How often something was seen, and how many of those were taken.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    seen: u64,
+    taken: u64,
+}
 
 impl Names {
     /// Counts one; returns the name it was counted under and how often that was seen.
@@ -26,9 +33,22 @@ impl Names {
         if !known && self.0.keys().filter(|key| key.0 == what).count() >= MOST_NAMES {
             OTHER.clone_into(&mut name);
         }
-        let count = self.0.entry((what, of, name.clone())).or_insert(0);
-        *count += 1;
-        (name, *count)
+        let tally = self.0.entry((what, of, name.clone())).or_default();
+        tally.seen += 1;
+        (name, tally.seen)
+    }
+
+    /// What was not taken yet; each sight is given out once.
+    fn take(&mut self) -> Vec<Seen> {
+        let mut taken = Vec::new();
+        for ((what, of, name), tally) in &mut self.0 {
+            let count = tally.seen - std::mem::replace(&mut tally.taken, tally.seen);
+            if count > 0 {
+                let name = name.clone();
+                taken.push(Seen { what, of, name, count });
+            }
+        }
+        taken
     }
 }
 
@@ -45,6 +65,10 @@ pub enum What {
     Value,
     /// An element of a list without an id.
     Item,
+    /// The machine-readable code of a refusal.
+    Code,
+    /// A header that announces an end: `deprecation`, `sunset`.
+    Header,
 }
 
 impl What {
@@ -55,14 +79,16 @@ impl What {
             Self::Status => "status",
             Self::Value => "value",
             Self::Item => "item",
+            Self::Code => "code",
+            Self::Header => "header",
         }
     }
 }
 
-/// One unknown thing and how often it was seen since the process began.
+/// One unknown thing and how often it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// `field`, `event`, `status`, `value` or `item`.
+    /// `field`, `event`, `status`, `value`, `item`, `code` or `header`.
     pub what: &'static str,
     /// Where it was: `gig`, `contract`, …
     pub of: &'static str,
@@ -70,6 +96,51 @@ pub struct Seen {
     pub name: String,
     /// How often.
     pub count: u64,
+}
+
+/// Codes of refusals that mean what their status says; others are counted.
+const KNOWN_CODES: [&str; 22] = [
+    "already_approved",
+    "bad_request",
+    "conflict",
+    "contract_cancelled",
+    "contract_disputed",
+    "duplicate_proposal",
+    "escrow_not_funded",
+    "forbidden",
+    "gig_not_open",
+    "internal_error",
+    "invalid_attachments",
+    "invalid_code",
+    "method_not_allowed",
+    "not_found",
+    "profile_incomplete",
+    "agent_not_claimed",
+    "proposal_limit_reached",
+    "proposal_not_pending",
+    "rate_limit_exceeded",
+    "unauthorized",
+    "unsupported_file_type",
+    "validation_error",
+];
+/// Headers that announce an end.
+const ENDINGS: [&str; 2] = ["deprecation", "sunset"];
+
+/// Counts the code of a refusal, unless it is known or only repeats the status.
+pub(crate) fn code(call: &'static str, code: &str) {
+    let known = KNOWN_CODES.contains(&code.to_ascii_lowercase().as_str());
+    if !known && !code.bytes().all(|b| b.is_ascii_digit()) {
+        unknown(What::Code, call, code);
+    }
+}
+
+/// Counts the headers of an answer that announce an end of what was called.
+pub(crate) fn endings(call: &'static str, headers: &outbound::headers::HeaderMap) {
+    for name in ENDINGS {
+        if headers.contains_key(name) {
+            unknown(What::Header, call, name);
+        }
+    }
 }
 
 /// Counts one unknown thing; the first sight of each is logged.
@@ -89,20 +160,21 @@ pub(crate) fn unknown(what: What, of: &'static str, name: &str) {
     metrics::counter!(metric::DRIFT, "what" => what, "of" => of, "name" => name).increment(1);
 }
 
-/// Everything unknown seen so far.
+/// What was seen since this was asked the last time, for whoever keeps it: each sight is told once.
 #[must_use]
-pub fn snapshot() -> Vec<Seen> {
-    let names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    names
-        .0
-        .iter()
-        .map(|((what, of, name), count)| Seen {
-            what,
-            of,
-            name: name.clone(),
-            count: *count,
-        })
-        .collect()
+pub fn take() -> Vec<Seen> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Puts back what was taken and could not be kept.
+pub fn put_back(taken: &[Seen]) {
+    let mut names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for seen in taken {
+        let key = (seen.what, seen.of, seen.name.clone());
+        if let Some(tally) = names.0.get_mut(&key) {
+            tally.taken = tally.taken.saturating_sub(seen.count);
+        }
+    }
 }
 
 /// Names come from outside: only harmless characters, and not many.
@@ -127,6 +199,18 @@ mod tests {
     fn hostile_names_are_cut_and_cleaned() {
         assert_eq!(clean("a\"b\n{}"), "a?b???");
         assert_eq!(clean(&"x".repeat(1_000)).len(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn each_sight_is_given_out_once() {
+        let mut names = Names::default();
+        names.count(What::Event, "webhook", "work.done");
+        names.count(What::Event, "webhook", "work.done");
+        let taken = names.take();
+        assert_eq!((taken.len(), taken[0].count), (1, 2));
+        assert!(names.take().is_empty());
+        names.count(What::Event, "webhook", "work.done");
+        assert_eq!(names.take()[0].count, 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use outbound::{Sent, StatusCode};
 use serde_json::Value;
 
+use crate::drift;
 use crate::rate::{self, RateInfo};
 use crate::redact::redact;
 
@@ -180,6 +181,9 @@ impl Answer {
             Some(value) => (code_of(value), message_of(value)),
             None => (None, Some(String::from_utf8_lossy(body).into_owned())),
         };
+        if let Some(code) = &code {
+            drift::code(call, code);
+        }
         let hinted = value.as_ref().and_then(body_wait);
         rate.retry_after = rate.retry_after.or(hinted);
         let mut answer = Self {

@@ -16,6 +16,7 @@ pub mod contracts;
 pub mod dead_letters;
 pub mod deployments;
 pub mod doors;
+pub mod drift;
 pub mod duties;
 pub mod effects;
 pub mod gigs;

@@ -10,6 +10,7 @@ use rpc::auth::{self, Guard, Role};
 use rpc::v1::agents_server::AgentsServer;
 use rpc::v1::contracts_server::ContractsServer;
 use rpc::v1::inbox_server::InboxServer;
+use rpc::v1::marketplace_server::MarketplaceServer;
 use rpc::v1::operations_server::OperationsServer;
 use rpc::v1::work_server::WorkServer;
 use tokio::net::TcpListener;
@@ -32,6 +33,7 @@ mod files;
 mod ids;
 mod inbox;
 mod leaving;
+mod marketplace;
 mod operations;
 mod overview;
 mod page;
@@ -42,12 +44,13 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// Calls at once on one connection: an executor's session, its files and completions.
 const STREAMS: u32 = 1024;
 /// What health speaks of.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "steward.v1.Work",
     "steward.v1.Contracts",
     "steward.v1.Inbox",
     "steward.v1.Agents",
     "steward.v1.Operations",
+    "steward.v1.Marketplace",
 ];
 /// Watchers of the overview at once.
 const WATCHERS: usize = 64;
@@ -93,7 +96,11 @@ pub fn spawn(api: Api, floor: Floor, listener: TcpListener) {
         ))
         .add_service(InterceptedService::new(InboxServer::new(api.clone()), guard.clone()))
         .add_service(InterceptedService::new(AgentsServer::new(api.clone()), guard.clone()))
-        .add_service(InterceptedService::new(OperationsServer::new(api), guard));
+        .add_service(InterceptedService::new(
+            OperationsServer::new(api.clone()),
+            guard.clone(),
+        ))
+        .add_service(InterceptedService::new(MarketplaceServer::new(api), guard));
     let options = rpc::server::Options {
         max_connection_age: grpc.max_connection_age,
         deadline: DEADLINE,

@@ -7,6 +7,7 @@ use store::replicas::{self, Offer};
 use store::{overview, run_tx};
 
 use crate::desk::Desk;
+use crate::drift;
 use crate::metrics::{DEAD_LETTERS, EFFECTS_OPEN, INBOX_OLDEST, INBOX_OPEN, RUNS_ACTIVE, RUNS_QUEUED};
 use crate::work::Sessions;
 
@@ -24,6 +25,9 @@ pub async fn run(desk: Arc<Desk>, sessions: Sessions) {
         }
         if let Err(error) = report(&desk, &sessions).await {
             tracing::debug!(%error, "the others could not be told what is here");
+        }
+        if let Err(error) = drift::keep(&desk).await {
+            tracing::debug!(%error, "what the marketplace said anew could not be kept");
         }
         tokio::select! {
             () = desk.soft.cancelled() => {}

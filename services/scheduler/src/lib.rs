@@ -27,6 +27,7 @@ pub mod config;
 pub mod contracts;
 pub mod courier;
 pub mod desk;
+pub mod drift;
 pub mod duties;
 pub mod error;
 mod gauges;

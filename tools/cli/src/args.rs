@@ -10,8 +10,8 @@ pub mod stack;
 
 pub use agents::{AgentsCommand, Link, Mode, SimulatedMarket};
 pub use records::{
-    ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand, GigsCommand,
-    InboxCommand, LedgerCommand, LetterKind, Listing, PricesCommand, RunsCommand,
+    ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand,
+    GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, PricesCommand, RunsCommand,
 };
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 
@@ -110,6 +110,9 @@ pub enum Command {
     /// The books
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// The marketplace as it speaks now
+    #[command(subcommand)]
+    Api(ApiCommand),
     /// Prices of models
     #[command(subcommand)]
     Prices(PricesCommand),

@@ -10,6 +10,7 @@ use crate::out::Out;
 use crate::{demo, up};
 
 pub(crate) mod agents;
+mod api;
 mod books;
 mod contracts;
 mod files;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
             public_url,
         } => stack::console(global, console_endpoint, public_url, out).await,
         Command::Ledger(command) => books::ledger(global, command, out).await,
+        Command::Api(command) => api::run(global, command, out).await,
         Command::Prices(command) => books::prices(global, command, out).await,
         Command::Version => version(out),
         Command::Completions { shell } => completions(shell, out),

@@ -206,6 +206,10 @@ impl Peer {
         v1::operations_client::OperationsClient::new(self.service.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
+    pub(crate) fn marketplace(&self) -> v1::marketplace_client::MarketplaceClient<Authenticated> {
+        v1::marketplace_client::MarketplaceClient::new(self.service.clone())
+    }
+
     pub(crate) fn billing(&self) -> v1::billing_client::BillingClient<Authenticated> {
         v1::billing_client::BillingClient::new(self.service.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }

@@ -6,6 +6,7 @@ use outbound::{Method, RequestBuilder, StatusCode, Url, read_limited};
 use serde_json::Value;
 
 use super::{Client, Family, Reply};
+use crate::drift;
 use crate::error::{Answer, Error};
 use crate::fields::is_id;
 use crate::metric;
@@ -139,6 +140,7 @@ impl Client {
         metrics::counter!(metric::CALLS, "call" => name, "status" => status).increment(1);
         let response = outcome.map_err(transport)?;
         let (status, rate) = (response.status(), RateInfo::of(response.headers()));
+        drift::endings(name, response.headers());
         if !status.is_success() {
             let body = read_limited(response, MOST_ERROR_BYTES).await.unwrap_or_default();
             return Err(self.refused(&call, status, rate, &body));

@@ -151,7 +151,7 @@ fn unknown_events_are_kept_with_what_they_are_about() {
         };
         assert_eq!((event.name.as_str(), event.data), (name, about));
     }
-    let seen = crate::drift::snapshot();
+    let seen = crate::drift::take();
     assert!(
         seen.iter()
             .any(|seen| seen.what == "event" && seen.name == "work.revision_requested")

@@ -10,6 +10,7 @@ mod budget;
 mod claims;
 mod contracts;
 mod doors;
+mod drift;
 mod effects;
 mod fixture;
 mod inbox;

@@ -244,7 +244,11 @@ mod tests {
         let forgotten = exited(0).ending(Kind::Work);
         assert_eq!(forgotten.label(), "no_result");
         for told in ["\"type\":\"result\"", "$STEWARD_EVENTS", "$STEWARD_OUT"] {
-            assert!(forgotten.detail().contains(told), "how to do better: {}", forgotten.detail());
+            assert!(
+                forgotten.detail().contains(told),
+                "how to do better: {}",
+                forgotten.detail()
+            );
         }
         assert_eq!(exited(75).ending(Kind::Work), Ending::RetryLater(RETRY_AFTER));
         let after = Duration::from_secs(600);

@@ -299,6 +299,13 @@ pub enum PricesCommand {
     List,
 }
 
+/// `steward api`.
+#[derive(Debug, Subcommand)]
+pub enum ApiCommand {
+    /// List what the marketplace says and this release does not know: members, events, states, codes, announced ends
+    Drift,
+}
+
 /// `steward deployments`.
 #[derive(Debug, Subcommand)]
 pub enum DeploymentsCommand {

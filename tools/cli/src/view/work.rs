@@ -174,3 +174,17 @@ fn files_text(files: &[v1::Artefact]) -> String {
     });
     each.collect::<Vec<_>>().join(", ")
 }
+
+pub(crate) fn drift(answer: &v1::ListDriftResponse) -> Value {
+    let one = |one: &v1::Drift| {
+        json!({
+            "what": one.what,
+            "place": one.place,
+            "name": one.name,
+            "seen": one.seen,
+            "first_at": time(one.first_at.as_ref()),
+            "last_at": time(one.last_at.as_ref()),
+        })
+    };
+    json!({ "drift": all(&answer.drift, one) })
+}

@@ -36,7 +36,7 @@ fn the_commands_scripts_know_keep_their_names() {
     let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|list|mode|remove\ngigs list|show\n\
                  contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\neffects list|show|approve|refuse\nconsole\n\
-                 ledger check|explain|statement\nprices list\ndeployments list\nversion\ncompletions";
+                 ledger check|explain|statement\napi drift\nprices list\ndeployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
 
