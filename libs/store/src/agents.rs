@@ -9,7 +9,7 @@ use crate::{Error, Store, Tx, seal::Sealer, tx::exactly_one};
 
 mod leaving;
 
-pub use leaving::{Open, PAUSED, has_left, leave, open, pause_if_failing};
+pub use leaving::{Open, PAUSED, come_back, has_left, leave, open, pause_if_failing};
 
 /// Owner name of the key that seals marketplace keys.
 pub const SEAL_OWNER: &str = "marketplace";

@@ -28,9 +28,11 @@ pub async fn postgres(context: Context<Config>, store: Store) {
 
 /// Charges expired holds and posts the cost of what no run can add to any more.
 ///
-/// While Postgres is away nobody can renew a hold: when it is back, those whose calls live come first.
+/// While Postgres is away nobody can renew a hold: when it is back, those whose calls live come first. Nor does a process
+/// that just began know how long it was away for the others.
 pub async fn sweep(context: Context<Config>, store: Store) {
-    let mut charge_from = Instant::now();
+    let lease = context.config.gateway.hold_lease;
+    let mut charge_from = Instant::now() + lease;
     let mut ticks = interval(context.config.books.sweep_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while context.soft.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -43,7 +45,7 @@ pub async fn sweep(context: Context<Config>, store: Store) {
         if let Err(error) = swept.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "sweeping the books failed");
             if error.is_transient() {
-                charge_from = Instant::now() + context.config.gateway.hold_lease;
+                charge_from = Instant::now() + lease;
             }
         }
     }

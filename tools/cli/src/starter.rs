@@ -97,10 +97,18 @@ pub(crate) fn name_of(folder: &Path) -> String {
     }
 }
 
+/// What stands in a starter's agent file for somebody to fill in.
+const PLACEHOLDERS: [&str; 4] = [
+    "<its public name>",
+    "<what it does and for whom, in 20 to 500 letters>",
+    "<you>@example.org",
+    "<a piece of work it has made>",
+];
+
 /// Keys of the agent file that still hold what `init` wrote there for somebody to fill in.
 pub(crate) fn placeholders(agent: &AgentFile) -> Vec<&'static str> {
     let profile = &agent.profile;
-    let left = |text: &String| text.contains('<') && text.contains('>');
+    let left = |text: &String| PLACEHOLDERS.contains(&text.as_str());
     [
         ("profile.name", left(&profile.name)),
         ("profile.description", left(&profile.description)),

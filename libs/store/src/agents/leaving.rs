@@ -11,8 +11,12 @@ pub const PAUSED: &str = "bidding_paused";
 /// What is left of an agent outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
-    /// Contracts that are not closed.
+    /// Contracts that are not closed, and bids that were accepted and whose contract is not here yet.
     pub contracts: i64,
+    /// Bids under way, of which nobody knows yet whether they arrived.
+    pub sending: i64,
+    /// Webhooks that nobody has acted on yet: one may tell of a contract.
+    pub webhooks: i64,
     /// Bids that clients may still accept.
     pub bids: i64,
 }
@@ -52,15 +56,31 @@ pub async fn pause_if_failing(tx: &mut Tx, name: &str, runs: u32) -> Result<Opti
     Ok(Some(agent.mode))
 }
 
-/// What an agent has open.
+/// What an agent has open. Nobody gives it a contract until the transaction ends.
 ///
 /// # Errors
-/// When the query fails.
+/// [`Error::NotFound`] when there is no such agent.
 pub async fn open(tx: &mut Tx, name: &str) -> Result<Open, Error> {
+    // Stronger than `lock`: a new contract's reference to the agent waits for it too.
+    let agent = sqlx::query!(
+        "-- agents::open, lock
+        SELECT name FROM scheduler.agents WHERE name = $1 FOR UPDATE",
+        name,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    agent.ok_or_else(|| super::unknown(name))?;
     let open = sqlx::query_as!(
         Open,
         r#"-- agents::open
-        SELECT (SELECT COUNT(*) FROM scheduler.contracts WHERE agent = $1 AND closed_at IS NULL) AS "contracts!",
+        SELECT (SELECT COUNT(*) FROM scheduler.contracts WHERE agent = $1 AND closed_at IS NULL)
+               + (SELECT COUNT(*) FROM scheduler.proposals AS p
+                  WHERE p.agent = $1 AND p.state = 'accepted'
+                    AND NOT EXISTS (SELECT FROM scheduler.contracts AS c WHERE c.gig_id = p.gig_id)) AS "contracts!",
+               (SELECT COUNT(*) FROM scheduler.effects
+                WHERE agent = $1 AND kind = 'propose' AND state IN ('sending', 'unknown')) AS "sending!",
+               (SELECT COUNT(*) FROM ingress.inbox
+                WHERE agent = $1 AND processed_at IS NULL AND dead_reason IS NULL) AS "webhooks!",
                (SELECT COUNT(*) FROM scheduler.proposals WHERE agent = $1 AND state = 'submitted') AS "bids!""#,
         name,
     )
@@ -91,10 +111,39 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     .execute(tx.connection())
     .await?;
     notices::resolve(tx, PAUSED, name).await?;
+    // Whoever comes back brings new ones.
+    sqlx::query!(
+        "-- agents::leave, secrets
+        UPDATE ingress.webhook_secrets SET retires_at = now()
+        WHERE agent = $1 AND (retires_at IS NULL OR retires_at > now())",
+        name,
+    )
+    .execute(tx.connection())
+    .await?;
     match crate::doors::close(tx, name).await {
         Ok(()) | Err(Error::Stale { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Gives an agent that left this mode, since it comes back as if it were new. Answers whether it had left.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn come_back(tx: &mut Tx, name: &str, mode: Mode) -> Result<bool, Error> {
+    let back = sqlx::query!(
+        "-- agents::come_back
+        UPDATE scheduler.agents AS agent
+        SET mode = $2, updated_at = now(), updated_by = $3
+        FROM ingress.doors AS door
+        WHERE agent.name = $1 AND door.agent = agent.name AND door.closed_at IS NOT NULL AND agent.mode = 'off'",
+        name,
+        mode.name(),
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(back.rows_affected() == 1)
 }
 
 /// Whether an agent left: its door was closed.

@@ -16,7 +16,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_billing_was_killed_is_charged_whole_once() {
     // The tables, a provider, and the billing that comes after.
-    let stack = Stack::start().await;
+    let stack = Stack::start_with(&[("GATEWAY__HOLD_LEASE", "5s")]).await;
     let never = Arc::new(Notify::new());
     stack.provider.answers(move || {
         let never = Arc::clone(&never);

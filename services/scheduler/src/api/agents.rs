@@ -163,6 +163,7 @@ impl Api {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         run_tx!(self.desk.store, "agent_put", |tx| {
             agents::put(tx, &spec, mode, sha256, template.as_deref()).await?;
+            agents::come_back(tx, &spec.name, mode).await?;
             bundles::put(tx, sha256, &spec.name, bytes, &json).await?;
             doors::open(tx, &spec.name).await?;
             audit::record(tx, actor, "agents.put", &spec.name, Some(sha256)).await

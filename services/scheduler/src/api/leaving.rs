@@ -11,7 +11,6 @@ impl Api {
     /// Takes an agent out unless it has open contracts. Answers how many bids still lie with clients.
     pub(super) async fn remove(&self, name: &str, actor: &str) -> Result<u32, Status> {
         let open = run_tx!(self.desk.store, "agent_remove", Error, |tx| {
-            agents::lock(tx, name).await?;
             let open = agents::open(tx, name).await?;
             if open.contracts > 0 {
                 let count = open.contracts;
@@ -19,6 +18,13 @@ impl Api {
                     "{name} has {count} open contracts: wind it down first. `steward agents mode {name} off` ends its \
                      bidding, `steward contracts list --agent {name}` shows what is open; remove it when all are \
                      approved or cancelled"
+                )));
+            }
+            if open.sending + open.webhooks > 0 {
+                let (bids, webhooks) = (open.sending, open.webhooks);
+                return Err(Error::Refused(format!(
+                    "{name} has {bids} bids under way and {webhooks} webhooks nobody has acted on: any of them may be a \
+                     contract. `steward agents mode {name} off` ends its bidding; try again in a few minutes"
                 )));
             }
             agents::leave(tx, name).await?;

@@ -9,7 +9,7 @@ use rpc::v1::inbox_client::InboxClient;
 use rpc::v1::put_bundle_request::Kind;
 use rpc::v1::{
     AddWebhookSecretRequest, BundleHeader, GetInboxRequest, ListAgentsRequest, PutAgentRequest, PutBundleRequest,
-    SetAgentModeRequest, SetCredentialsRequest,
+    RemoveAgentRequest, SetAgentModeRequest, SetCredentialsRequest,
 };
 use scheduler::api::{self, Api};
 use scheduler::billing::Billing;
@@ -172,7 +172,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
 }
 
 #[tokio::test]
-async fn a_live_agent_begins_in_the_shadow_whatever_its_file_says() {
+async fn a_live_agent_begins_in_the_shadow_and_one_that_comes_back_begins_anew() {
     let bench = Bench::new().await;
     let channel = serve(&bench).await;
     let mut agents = AgentsClient::new(with(&channel, OPERATOR));
@@ -187,7 +187,17 @@ async fn a_live_agent_begins_in_the_shadow_whatever_its_file_says() {
         bundle_sha256: sha256(bytes),
         simulated: false,
     };
-    assert_eq!(agents.put_agent(put).await.unwrap().into_inner().mode, "shadow");
+    assert_eq!(agents.put_agent(put.clone()).await.unwrap().into_inner().mode, "shadow");
+    let remove = RemoveAgentRequest {
+        name: "second".to_owned(),
+    };
+    agents.remove_agent(remove).await.unwrap();
+    let back = PutAgentRequest { simulated: true, ..put };
+    assert_eq!(
+        agents.put_agent(back).await.unwrap().into_inner().mode,
+        "auto",
+        "who comes back begins as if new"
+    );
     let bad = PutAgentRequest {
         file: "name = \"x\"\nunknown = 1".to_owned(),
         ..PutAgentRequest::default()

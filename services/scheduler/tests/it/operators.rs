@@ -209,7 +209,7 @@ async fn the_beginning_of_an_id_names_one_row_or_lists_those_it_fits() {
 }
 
 #[tokio::test]
-async fn an_agent_leaves_only_when_nothing_is_open_and_may_come_back() {
+async fn an_agent_leaves_only_when_nothing_is_open() {
     let bench = Bench::new().await;
     let channel = floor::serve(&bench, &Ledger::default()).await;
     let mut agents = AgentsClient::new(with(&channel, OPERATOR));
@@ -241,13 +241,28 @@ async fn an_agent_leaves_only_when_nothing_is_open_and_may_come_back() {
     bench
         .change("UPDATE scheduler.contracts SET state = 'cancelled', closed_at = now()")
         .await;
+    bench
+        .change(
+            "INSERT INTO ingress.inbox (id, agent, body, body_digest) VALUES (gen_random_uuid(), 'demo', '{}', '\\x00')",
+        )
+        .await;
+    let refused = agents.remove_agent(remove()).await.unwrap_err();
+    assert!(
+        refused.message().contains("1 webhooks nobody has acted on"),
+        "{refused}"
+    );
+    bench.change("UPDATE ingress.inbox SET processed_at = now()").await;
     agents.remove_agent(remove()).await.unwrap();
     assert!(listed(&mut agents).await.is_empty());
     let left = bench.rows("SELECT mode, api_key_sealed FROM scheduler.agents").await;
     assert_eq!(left, [json!({ "mode": "off", "api_key_sealed": null })]);
     assert_eq!(bench.count("scheduler.duties WHERE key = 'demo'").await, 0);
-    run_tx!(bench.desk.store, "fixture", |tx| store::doors::open(tx, "demo").await).unwrap();
-    assert_eq!(listed(&mut agents).await.len(), 1);
+    let in_force = "ingress.webhook_secrets WHERE retires_at IS NULL OR retires_at > now()";
+    assert_eq!(
+        bench.count(in_force).await,
+        0,
+        "what was signed with them opens nothing"
+    );
     let nobody = RemoveAgentRequest {
         name: "nobody".to_owned(),
     };
