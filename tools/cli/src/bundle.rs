@@ -58,11 +58,11 @@ pub fn agent_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Refuses an agent whose command cannot run as it is written.
+/// Refuses an agent whose command cannot run as it is written; `way_out` ends the sentence.
 ///
 /// # Errors
 /// [`Failure::Refused`] with each reason and what to do about it.
-pub fn runnable(packed: &Packed, place: runnable::Place) -> Result<()> {
+pub fn runnable(packed: &Packed, place: runnable::Place, way_out: &str) -> Result<()> {
     let problems = runnable::problems(packed, place);
     if problems.is_empty() {
         return Ok(());
@@ -70,7 +70,7 @@ pub fn runnable(packed: &Packed, place: runnable::Place) -> Result<()> {
     let name = &packed.agent.name;
     let list = problems.join("\n  - ");
     Err(refused(format!(
-        "{name} could not run as its agent file says:\n  - {list}\n`steward agents add --force` adds it all the same"
+        "{name} could not run as its agent file says:\n  - {list}{way_out}"
     )))
 }
 

@@ -93,8 +93,11 @@ async fn invite(stack: &Stack, summary: &Summary, out: &Out) -> Result<()> {
     let link = console_link(&described).await;
     let link = link.unwrap_or_else(|error| format!("no sign-in link: {error:#}"));
     let dir = stack.home.path().display();
+    // It may not be on the PATH yet.
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("steward"));
+    let program = program.display();
     out.note(&format!(
-        "console  {link}\ncommands steward status --dir {dir}\nCtrl-C stops everything."
+        "console  {link}\ncommands {program} status --dir {dir}\nCtrl-C stops everything."
     ));
     print(summary, out)
 }

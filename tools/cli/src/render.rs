@@ -1,11 +1,15 @@
 //! Records as text for people. Whatever strangers wrote is shown without the characters a terminal would obey.
 
+use std::io::IsTerminal as _;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use domain::money::MicroUsdc;
 use serde_json::Value;
 
-/// The longest cell of a table.
+/// The longest cell of a table on a terminal.
 const LONGEST_CELL: usize = 60;
+/// And where a program or a file takes the text.
+const LONGEST_PIPED_CELL: usize = 2000;
 
 /// How a value is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +115,12 @@ pub(crate) fn paragraphs(text: &str) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_CELL) {
+    let longest = if std::io::stdout().is_terminal() {
+        LONGEST_CELL
+    } else {
+        LONGEST_PIPED_CELL
+    };
+    match text.char_indices().nth(longest) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }

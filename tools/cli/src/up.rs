@@ -82,9 +82,12 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
         files.clone()
     };
     let mut stack = Stack::open(&dir, settings, named, *out).await?;
-    let started = tokio::select! {
-        started = stack.bring_up() => started,
-        () = signals.next() => Err(anyhow::anyhow!("stopped before everything was ready")),
+    let started = match claim_addresses(&stack, &options) {
+        Err(taken) => Err(taken),
+        Ok(()) => tokio::select! {
+            started = stack.bring_up() => started,
+            () = signals.next() => Err(anyhow::anyhow!("stopped before everything was ready")),
+        },
     };
     if started.is_ok() {
         greet(&stack, out).await?;
@@ -96,6 +99,22 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
     started.map(|()| 0)
 }
 
+/// Refuses addresses somebody else listens on, before anything is started that bids. A part of this stack that still
+/// runs has its own.
+fn claim_addresses(stack: &Stack, options: &Up) -> Result<()> {
+    let left = process::records(&stack.home.run())?;
+    let runs = |part: &str| left.iter().any(|one| one.name.starts_with(part) && one.is_alive());
+    for (part, option, address) in [
+        ("ingress", "--listen", options.listen),
+        ("console", "--console-listen", options.console_listen),
+    ] {
+        if !runs(part) {
+            ports::claim(option, address)?;
+        }
+    }
+    Ok(())
+}
+
 /// The agents to run: those named, else those of the last time, else the demo agent. All are checked before anything
 /// is started.
 fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
@@ -105,7 +124,7 @@ fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
             .canonicalize()
             .map_err(|error| Failure::Usage(format!("read the agent file {}: {error}", file.display())))?;
         let packed = bundle::pack(&absolute)?;
-        bundle::runnable(&packed, Place::Here)?;
+        bundle::runnable(&packed, Place::Here, "")?;
         files.push(absolute);
     }
     let home = Home::create(dir)?;

@@ -110,6 +110,17 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     )
     .execute(tx.connection())
     .await?;
+    // What was never sent is called off, a bid that waits for its approval too.
+    sqlx::query!(
+        "-- agents::leave, effects
+        UPDATE scheduler.effects
+        SET state = 'cancelled', error = 'the agent was removed', updated_at = now(), updated_by = $2
+        WHERE agent = $1 AND state IN ('blocked', 'held', 'pending')",
+        name,
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
     notices::resolve(tx, PAUSED, name).await?;
     // Whoever comes back brings new ones.
     sqlx::query!(

@@ -134,6 +134,9 @@ impl Exited {
                 let reason = self.last_line.trim_start_matches(COMPLAINT);
                 Ending::failed(Reason::Start, format!("the agent could not be started: {reason}"))
             }
+            (code, _) if self.last_line.is_empty() => {
+                failed(Reason::Exit, format!("it exited with {code} and printed nothing"))
+            }
             (code, _) => failed(Reason::Exit, format!("it exited with {code}: {}", self.last_line)),
         }
     }

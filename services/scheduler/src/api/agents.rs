@@ -65,6 +65,10 @@ impl Agents for Api {
         let SetAgentModeRequest { name, mode } = request.into_inner();
         let mode = Mode::from_name(&mode)
             .ok_or_else(|| status(Code::Invalid, "BAD_MODE", "the mode must be off, shadow, ask or auto"))?;
+        if agents::has_left(&self.desk.store, &name).await.map_err(of_store)? {
+            let why = format!("{name} was removed: add it again first, with `steward agents add`");
+            return Err(status(Code::Refused, "AGENT_LEFT", why));
+        }
         run_tx!(self.desk.store, "agent_mode", |tx| {
             agents::set_mode(tx, &name, mode).await?;
             notices::resolve(tx, agents::PAUSED, &name).await?;

@@ -59,9 +59,10 @@ impl Api {
     pub(super) async fn retry_letter(&self, letter: &DeadLetterRef, actor: &str) -> Result<DeadLetter, Status> {
         let kind = Kind::read(&letter.kind)?;
         let id = self.id(kind.table(), &letter.id).await?;
-        let shown = dead_letters::get(&self.desk.store, &letter.kind, id)
-            .await
-            .map_err(of_store)?;
+        let shown = match dead_letters::get(&self.desk.store, &letter.kind, id).await {
+            Err(store::Error::NotFound { .. }) if kind == Kind::Run => return Err(self.not_parked(id).await),
+            found => found.map_err(of_store)?,
+        };
         let version = run_tx!(self.desk.store, "dead_letter_retry", Error, |tx| {
             let mut version = String::new();
             match kind {
@@ -76,6 +77,21 @@ impl Api {
         self.desk.wake.wake(kind.topic());
         let letter = shapes::dead_letter(shown);
         Ok(DeadLetter { version, ..letter })
+    }
+
+    /// Why a run cannot be tried again by hand.
+    async fn not_parked(&self, id: Uuid) -> Status {
+        match store::runs::get(&self.desk.store, id).await {
+            Ok(run) => status(
+                Code::Refused,
+                "NOT_PARKED",
+                format!(
+                    "run {id} is {}: only a parked run is tried again by hand",
+                    run.machine.state.name()
+                ),
+            ),
+            Err(error) => of_store(error),
+        }
     }
 
     /// Gives a dead letter up for good; the row stays, with the reason. Answers it as it was.

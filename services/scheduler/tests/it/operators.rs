@@ -252,7 +252,24 @@ async fn an_agent_leaves_only_when_nothing_is_open() {
         "{refused}"
     );
     bench.change("UPDATE ingress.inbox SET processed_at = now()").await;
+    bench
+        .change(
+            "INSERT INTO scheduler.effects (id, agent, kind, natural_key, state, payload, updated_by) \
+             VALUES (gen_random_uuid(), 'demo', 'propose', 'propose/demo/g', 'held', '{}', 'fixture')",
+        )
+        .await;
     agents.remove_agent(remove()).await.unwrap();
+    assert_eq!(
+        bench.count("scheduler.effects WHERE state = 'held'").await,
+        0,
+        "nobody may approve it"
+    );
+    let mode = SetAgentModeRequest {
+        name: "demo".to_owned(),
+        mode: "auto".to_owned(),
+    };
+    let refused = agents.set_agent_mode(mode).await.unwrap_err();
+    assert!(refused.message().contains("was removed"), "{refused}");
     assert!(listed(&mut agents).await.is_empty());
     let left = bench.rows("SELECT mode, api_key_sealed FROM scheduler.agents").await;
     assert_eq!(left, [json!({ "mode": "off", "api_key_sealed": null })]);

@@ -85,6 +85,11 @@ async fn steward_up_killed_and_started_again_goes_on_where_it_was() -> Result<()
             .await?;
         stack.delivered(2, LATER).await?;
         stack.kill_supervisor()?;
+        let status = stack.steward()?.run(&["status", "--json"]).await?.result()?;
+        ensure!(
+            number(&status, "unwatched") > 5,
+            "what runs unwatched is said: {status}"
+        );
         // While nobody supervises, one more dies.
         stack.kill("scheduler")?;
         let report = stack.market()?.report().await?;

@@ -99,7 +99,7 @@ async fn add(access: &Access, file: &Path, asked: Asked, market: Option<Simulate
         .context("pack the folder")??;
     if !asked.force {
         let place = access.local.as_ref().map_or(Place::Elsewhere, |_| Place::Here);
-        bundle::runnable(&packed, place)?;
+        bundle::runnable(&packed, place, "\n`steward agents add --force` adds it all the same")?;
     }
     let desk = desk(access, market)?;
     let simulated = asked.simulated || access.simulated().unwrap_or(desk.is_some());

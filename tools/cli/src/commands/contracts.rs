@@ -11,7 +11,7 @@ use crate::out::Out;
 use crate::render::{self, As, Column};
 use crate::view;
 
-const CONTRACTS: [Column; 7] = [
+const CONTRACTS: [Column; 8] = [
     ("Contract", "id", As::Text),
     ("Agent", "agent", As::Text),
     ("State", "state", As::Text),
@@ -19,6 +19,7 @@ const CONTRACTS: [Column; 7] = [
     ("Cost", "cost_micro_usd", As::Money),
     ("Profit", "profit_micro_usd", As::Money),
     ("Title", "title", As::Text),
+    ("Attention", "attention", As::Text),
 ];
 const CONTRACT: [Column; 16] = [
     ("Contract", "id", As::Text),

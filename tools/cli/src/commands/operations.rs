@@ -180,12 +180,18 @@ async fn decide(peer: &Peer, id: String, approve: bool, reason: String, out: &Ou
     let mut client = peer.operations();
     let request = v1::DecideEffectRequest { id, approve, reason };
     let effect = peer.ask("decide the effect", client.decide_effect(request)).await?;
-    out.result(&view::effect(&effect), |_| {
-        format!(
-            "effect {} is now {}",
-            render::plain(&effect.id),
-            render::plain(&effect.state)
-        )
+    let id = effect.id.clone();
+    let whole = peer
+        .ask("show the effect", client.get_effect(v1::GetEffectRequest { id }))
+        .await?;
+    out.result(&view::effect(&whole), |value| {
+        let word = |key: &str, how| render::shown(&value[key], how);
+        let about = match (word("amount_micro_usdc", As::Money), word("title", As::Text)) {
+            (amount, title) if amount.is_empty() || title.is_empty() => String::new(),
+            (amount, title) => format!(" ({amount} USDC, {title})"),
+        };
+        let (kind, state) = (word("kind", As::Text), render::plain(&effect.state));
+        format!("{kind} {}{about} is now {state}", render::plain(&effect.id))
     })?;
     Ok(0)
 }
@@ -242,7 +248,14 @@ pub(super) async fn dead_letters(global: &Global, command: DeadLettersCommand, o
                 .ask("list the dead letters", client.list_dead_letters(request))
                 .await?;
             out.result(&view::dead_letters(&answer), |value| {
-                render::listing(value, "dead_letters", &LETTERS)
+                let list = render::listing(value, "dead_letters", &LETTERS);
+                let hint =
+                    "try one again with `steward dead-letters retry KIND ID`, or give it up for good with `drop`";
+                if answer.dead_letters.is_empty() {
+                    list
+                } else {
+                    format!("{list}\n\n{hint}")
+                }
             })?;
         }
         DeadLettersCommand::Show { kind, id } => {

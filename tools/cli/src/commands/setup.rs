@@ -26,7 +26,7 @@ pub(super) fn init(global: &Global, options: &Init, out: &Out) -> Result<u8> {
     let name = starter::name_of(&folder);
     let written = starter::write(&folder, &name)?;
     out.result(&json!({ "dir": folder, "name": name, "written": written }), |_| {
-        let shown = folder.display();
+        let shown = quoted(&folder);
         format!(
             "A starter agent named {name} lies in {shown}.\n\
              Run it on a simulated marketplace: steward up --agent {shown}\n\
@@ -35,6 +35,16 @@ pub(super) fn init(global: &Global, options: &Init, out: &Out) -> Result<u8> {
         )
     })?;
     Ok(0)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 pub(super) async fn migrate(options: &Migrate, out: &Out) -> Result<u8> {
@@ -72,4 +82,20 @@ fn required(path: &Path) -> Result<SecretString> {
         .filter(|text| !text.is_empty());
     let missing = || Failure::Usage(format!("{} is missing or empty", path.display()));
     Ok(text.ok_or_else(missing)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_command_can_be_typed_as_it_stands() {
+        for (path, typed) in [
+            ("my-agent", "my-agent"),
+            ("My Agent!", "'My Agent!'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), typed);
+        }
+    }
 }

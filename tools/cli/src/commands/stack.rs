@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use rpc::v1;
 use serde_json::{Value, json};
 
 use crate::args::Global;
-use crate::context::{USUAL_DIR, given_token, read_stack};
+use crate::context::{Access, USUAL_DIR, given_token, read_stack};
 use crate::failure;
 use crate::out::Out;
 use crate::render::{self, As, Column};
@@ -20,6 +21,9 @@ const PARTS: [Column; 5] = [
     ("Addresses", "addresses", As::Text),
 ];
 
+const ATTENTION: [Column; 2] = [("What", "kind", As::Text), ("Why", "text", As::Text)];
+/// Of what waits for a human, as much as is shown beside the parts; the console has the rest.
+const MOST_WAITING: usize = 10;
 const WAITING: [Column; 2] = [("Part", "name", As::Text), ("Why", "note", As::Text)];
 
 pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
@@ -33,6 +37,20 @@ pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
     };
     let ready = running && stack["ready"] == true;
     let waiting = if running { stack["waiting"].clone() } else { json!([]) };
+    let parts = if running {
+        parts(&stack)
+    } else {
+        fallen(&home, parts(&stack))?
+    };
+    let alive = |part: &&Value| part["pid"].is_number();
+    let unwatched = match parts.as_array() {
+        Some(parts) if !running => parts.iter().filter(alive).count(),
+        _ => 0,
+    };
+    let attention = match (running, Access::find(global)) {
+        (true, Ok(access)) => attention(&access).await.unwrap_or_else(|_| json!([])),
+        _ => json!([]),
+    };
     let shown = json!({
         "dir": home.path(),
         "running": running,
@@ -40,24 +58,44 @@ pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
         "mode": stack["mode"],
         "console": console,
         "waiting": waiting,
-        "parts": if running { parts(&stack) } else { fallen(&home, parts(&stack))? },
+        "unwatched": unwatched,
+        "attention": attention,
+        "parts": parts,
     });
     out.result(&shown, |value| {
         let state = match (running, ready) {
-            (true, true) => "running and ready",
-            (true, false) => "running, not ready",
-            (false, _) => "down; `steward up` starts it",
+            (true, true) => "running and ready".to_owned(),
+            (true, false) => "running, not ready".to_owned(),
+            (false, _) if unwatched > 0 => format!(
+                "its supervisor is gone and {unwatched} parts still run, watched by nobody: `steward up` takes them \
+                 over, `steward down` stops them"
+            ),
+            (false, _) => "down; `steward up` starts it".to_owned(),
         };
         let console = console.map(|link| format!("\n\nconsole  {link}")).unwrap_or_default();
         let mode = render::shown(&value["mode"], As::Text);
         format!(
-            "{} ({mode}): {state}{}\n\n{}{console}",
+            "{} ({mode}): {state}{}{}\n\n{}{console}",
             home.path().display(),
             render::section("Waiting for", &value["waiting"], &WAITING),
+            render::section("Waits for you", &value["attention"], &ATTENTION),
             render::table(&value["parts"], &PARTS)
         )
     })?;
     Ok(if ready { 0 } else { failure::FAILED })
+}
+
+/// What only a human can decide; the oldest few.
+async fn attention(access: &Access) -> Result<Value> {
+    let peer = access.scheduler().await?;
+    let mut client = peer.operations();
+    let overview = peer
+        .ask("read what waits", client.get_overview(v1::GetOverviewRequest {}))
+        .await?;
+    let items = overview.waiting.iter().take(MOST_WAITING);
+    Ok(items
+        .map(|item| json!({ "kind": item.kind, "id": item.id, "text": item.text }))
+        .collect())
 }
 
 pub(super) async fn console(

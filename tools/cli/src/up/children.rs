@@ -172,6 +172,15 @@ impl End {
         }
     }
 
+    /// With the last thing it said.
+    fn explained(mut self, home: &Home, name: &str) -> Self {
+        let last = logs::last_words(&logs::path(home, name), 1);
+        if !last.trim().is_empty() {
+            self.what = format!("{}: {}", self.what, last.trim());
+        }
+        self
+    }
+
     fn vague(what: String) -> Self {
         Self {
             what,
@@ -204,6 +213,7 @@ pub async fn keep(spec: Spec, adopt: Option<Record>, shared: Shared, stop: Cance
             shared.board.change(&spec.name, |state| *state = State::default());
             return;
         }
+        let end = end.explained(&shared.home, &spec.name);
         shared
             .out
             .note(&format!("{}: {}; it is started again", spec.name, end.what));

@@ -4,12 +4,13 @@
 //! somebody's outgoing connection at the moment a child is started again.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::home::Home;
+use crate::failure::Failure;
 use crate::private;
 
 /// Ports below belong to well-known servers.
@@ -24,6 +25,21 @@ const ATTEMPTS: usize = 1_000;
 pub struct Ports {
     file: PathBuf,
     chosen: BTreeMap<String, u16>,
+}
+
+/// Refuses an address the operator chose and somebody else listens on.
+///
+/// # Errors
+/// [`Failure::Refused`] with the option to change.
+pub fn claim(option: &str, address: Option<SocketAddr>) -> Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::Refused(format!(
+            "nothing can listen on {address} ({error}): stop what does, or choose another with {option}"
+        ))
+        .into()),
+    }
 }
 
 impl Ports {
@@ -112,6 +128,20 @@ fn range_start() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_somebody_else_has_is_refused_with_the_option_to_change() {
+        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = held.local_addr().unwrap();
+        let refused = claim("--listen", Some(taken)).unwrap_err().to_string();
+        assert!(
+            refused.contains(&taken.to_string()) && refused.contains("--listen"),
+            "{refused}"
+        );
+        drop(held);
+        claim("--listen", Some(taken)).unwrap();
+        claim("--listen", None).unwrap();
+    }
 
     #[test]
     fn a_port_stays_the_same_until_somebody_else_has_it() {

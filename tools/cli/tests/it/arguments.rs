@@ -105,7 +105,7 @@ fn a_starter_folder_is_an_agent_that_can_be_packed_and_nothing_is_overwritten() 
     assert_eq!(packed.agent.name, "my-2nd-agent", "it is named after its folder");
     let mode = packed.agent.bidding.mode.map(domain::agent_file::Mode::name);
     assert_eq!(mode, Some("ask"), "no bid goes out that nobody looked at");
-    assert!(cli::bundle::runnable(&packed, cli::bundle::runnable::Place::Here).is_ok());
+    assert!(cli::bundle::runnable(&packed, cli::bundle::runnable::Place::Here, "").is_ok());
     assert_eq!(
         steward(&words).status.code(),
         Some(4),
