@@ -12,6 +12,8 @@ use crate::error::of_store;
 const DIGITS: usize = 32;
 /// Digits of the shortest beginning that is looked for.
 const FEWEST: usize = 4;
+/// And where something is decided about the row: its time to the millisecond.
+const FEWEST_CHOSEN: usize = 12;
 /// Rows named when several fit.
 const NAMED: i64 = 8;
 
@@ -60,6 +62,20 @@ impl Api {
             },
             _ => Ok(text),
         }
+    }
+
+    /// The id a text means, for what releases money. Ids begin with the time, so a short beginning could meet a newer row
+    /// than the one that was looked at.
+    pub(super) async fn chosen_id(&self, table: Table, text: &str) -> Result<Uuid, Status> {
+        let digits = text.chars().filter(char::is_ascii_hexdigit).count();
+        if digits < FEWEST_CHOSEN {
+            let why = format!(
+                "{text} could mean another {} than the one you looked at: write at least {FEWEST_CHOSEN} digits of its id",
+                table.one()
+            );
+            return Err(status(Code::Invalid, "ID_TOO_SHORT", why));
+        }
+        self.id(table, text).await
     }
 
     /// As [`Api::id`]; an empty text means none.

@@ -122,7 +122,7 @@ impl Operations for Api {
     async fn decide_effect(&self, request: Request<DecideEffectRequest>) -> Result<Response<Effect>, Status> {
         let actor = acts(&request)?;
         let request = request.into_inner();
-        let id = self.id(Table::Effects, &request.id).await?;
+        let id = self.chosen_id(Table::Effects, &request.id).await?;
         self.decide(id, request.approve, &request.reason, actor).await?;
         self.desk.wake.wake(Topic::Courier);
         let row = effects::get(&self.desk.store, id).await.map_err(of_store)?;

@@ -41,8 +41,14 @@ async fn a_held_bid_goes_out_or_not_as_the_operator_says() {
         approve,
         reason: "because".to_owned(),
     };
+    let short = operations.decide_effect(decide(&held[0].id[..8], true)).await;
+    assert_eq!(
+        short.unwrap_err().code(),
+        Code::InvalidArgument,
+        "many ids begin like this"
+    );
     let released = operations
-        .decide_effect(decide(&held[0].id, true))
+        .decide_effect(decide(&held[0].id[..35], true))
         .await
         .unwrap()
         .into_inner();
