@@ -165,7 +165,7 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
         bench
             .count("scheduler.duties WHERE last_done_at IS NOT NULL AND token IS NULL AND due_at > now()")
             .await
-            == 3
+            == 4
     })
     .await
     .unwrap();
