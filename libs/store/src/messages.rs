@@ -56,12 +56,18 @@ pub struct Message {
 pub struct ToRead {
     /// Ours.
     pub id: Uuid,
+    /// Its contract.
+    pub contract_id: Uuid,
     /// Its contract, as the platform calls it.
     pub contract: String,
+    /// client or agent.
+    pub side: String,
     /// The platform's id, if it told one.
     pub natural_key: String,
     /// Foreign text.
     pub body: String,
+    /// Seconds since we heard of it.
+    pub age_secs: i64,
 }
 
 /// Keeps a message, once, with what is known of its attachments. Answers whether it is new.
@@ -100,13 +106,14 @@ pub async fn put(
 pub async fn to_read(store: &Store, agent: &str, seconds: u32) -> Result<Vec<ToRead>, Error> {
     let rows = sqlx::query_as!(
         ToRead,
-        "-- messages::to_read
-        SELECT m.id, c.external_id AS contract, m.natural_key, m.body
+        r#"-- messages::to_read
+        SELECT m.id, m.contract_id, c.external_id AS contract, m.side, m.natural_key, m.body,
+            GREATEST(EXTRACT(EPOCH FROM now() - m.at), 0)::BIGINT AS "age_secs!"
         FROM scheduler.messages m
         JOIN scheduler.contracts c ON c.id = m.contract_id
         WHERE m.attachments IS NULL AND m.side <> 'us' AND m.at > now() - make_interval(secs => $2) AND c.agent = $1
         ORDER BY m.id DESC
-        LIMIT $3",
+        LIMIT $3"#,
         agent,
         f64::from(seconds),
         MOST_TO_READ,
@@ -130,6 +137,26 @@ pub async fn attach(tx: &mut Tx, id: Uuid, attachments: &Value) -> Result<(), Er
     .execute(tx.connection())
     .await?;
     Ok(())
+}
+
+/// What came with messages of a contract, newest first: a list for each message that came with anything.
+///
+/// # Errors
+/// When the query fails.
+pub async fn attached(tx: &mut Tx, contract: Uuid) -> Result<Vec<Value>, Error> {
+    let lists = sqlx::query_scalar!(
+        r#"-- messages::attached
+        SELECT attachments AS "attachments!"
+        FROM scheduler.messages
+        WHERE contract_id = $1 AND side <> 'us' AND attachments <> '[]'
+        ORDER BY id DESC
+        LIMIT $2"#,
+        contract,
+        MOST,
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(lists)
 }
 
 /// A contract's thread, oldest first; of a very long one the newest part.

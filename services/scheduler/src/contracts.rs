@@ -25,6 +25,8 @@ const REVISION_PRIORITY: i32 = 10;
 pub const ATTENTION: &str = "contract";
 /// The kind of the notice an open dispute raises.
 pub const DISPUTE: &str = "dispute";
+/// The kind of the notice that files sent with messages cannot be read.
+pub const ATTACHMENTS: &str = "attachments";
 
 /// A step taken.
 #[derive(Debug, Clone)]

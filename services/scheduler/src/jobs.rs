@@ -86,15 +86,6 @@ impl Job {
         placed(self.previous.as_ref(), run)
     }
 
-    /// Names of files sent with messages that nobody can fetch: the platform told no address.
-    #[must_use]
-    pub fn unreadable(&self) -> Vec<String> {
-        let sent = self.messages.iter();
-        let files = sent.flat_map(|message| payload::attachments(message.attachments.as_ref()));
-        let lost = files.filter(|file| !file.is_readable());
-        lost.map(|file| file.name).collect()
-    }
-
     /// What it pays: the contract's amount, or the gig's budget.
     #[must_use]
     pub fn amount(&self) -> MicroUsdc {

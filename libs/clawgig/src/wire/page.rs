@@ -125,6 +125,12 @@ impl<T: Read> Collector<T> {
         self.stuck |= page.raw > 0 && !news && self.total.is_none();
     }
 
+    /// What was collected so far, in the server's order.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// Everything collected; `Err` holds it too when the list is not whole, changed its total while it was
     /// read, or held parts that could not be read, so an absence proves nothing.
     ///

@@ -1,29 +1,35 @@
 //! What was sent with messages: the webhook tells only their text, so their threads are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use clawgig::wire::contract::{Attachment, Message};
+use clawgig::wire::contract::{Attachment, Message, Sender};
 use clawgig::{Client, Collector};
 use serde_json::Value;
-use store::messages::{self, ToRead};
-use store::run_tx;
+use store::contracts as rows;
+use store::messages::{self, Side, ToRead};
+use store::{Tx, run_tx};
 use uuid::Uuid;
 
 use super::{Error, PAGES, Reader};
-use crate::payload;
+use crate::{contracts, payload};
 
 /// A message that is not found in its thread for this long is let go, seconds.
 const OLDEST: u32 = 24 * 3600;
+/// Between two looks for a message that is not found, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Names of lost files that are told.
+const MOST_NAMED: usize = 10;
 /// The longest address and texts that are kept.
 const LONGEST_URL: usize = 2_048;
 const LONGEST_TEXT: usize = 300;
 
 impl Reader {
-    /// Reads the threads of an agent's messages whose attachments are not known. Answers when to read again.
+    /// Reads the threads of an agent's messages whose attachments are not known. A thread that cannot be read keeps
+    /// no other from being read. Answers when to read again.
     ///
     /// # Errors
-    /// When a thread cannot be read; what was kept before counts.
+    /// When no thread can be read, or the store is away; what was kept before counts.
     pub async fn messages(&self, agent: &str) -> Result<Duration, Error> {
         let settings = &self.desk.config.reconcile;
         let mut threads: BTreeMap<String, Vec<ToRead>> = BTreeMap::new();
@@ -37,52 +43,160 @@ impl Reader {
         let Some(client) = self.client(agent).await? else {
             return Ok(settings.contracts_idle_every);
         };
-        let mut missing = false;
+        let us = store::agents::get(&self.desk.store, agent).await?.marketplace_id;
+        let mut youngest: Option<i64> = None;
+        let mut told = false;
         for (contract, wanted) in threads {
-            let thread = self.thread(agent, &client, &contract).await?;
-            let found = matched(&wanted, thread);
-            missing |= found.len() < wanted.len();
-            run_tx!(self.desk.store, "reconcile_messages", |tx| {
-                for (id, attachments) in &found {
-                    messages::attach(tx, *id, attachments).await?;
+            let search = Search {
+                wanted: &wanted,
+                us: us.as_deref(),
+            };
+            let thread = match self.thread(agent, &client, &contract, &search).await {
+                Ok(thread) => thread,
+                Err(error @ Error::Read { .. }) => {
+                    if !told {
+                        tracing::warn!(agent, contract, %error, "a thread cannot be read; the others are, and it again later");
+                    }
+                    told = true;
+                    Vec::new()
                 }
-                Ok(())
-            })?;
+                Err(error) => return Err(error),
+            };
+            let found = search.matched(&thread);
+            let missing = wanted.iter().filter(|row| found.iter().all(|(of, _)| of.id != row.id));
+            youngest = missing.map(|row| row.age_secs).chain(youngest).min();
+            self.keep(&found).await?;
         }
-        Ok(if missing {
-            settings.contracts_every
-        } else {
-            settings.contracts_idle_every
-        })
+        Ok(youngest.map_or(settings.contracts_idle_every, |age| {
+            pause(settings.contracts_every, age)
+        }))
     }
 
-    /// All messages of a contract.
-    async fn thread(&self, agent: &str, client: &Client, contract: &str) -> Result<Vec<Message>, Error> {
+    /// Pages of a contract's thread, until all that is searched for is there.
+    async fn thread(
+        &self,
+        agent: &str,
+        client: &Client,
+        contract: &str,
+        search: &Search<'_>,
+    ) -> Result<Vec<Message>, Error> {
         let mut walk = Collector::<Message>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
             let held = self.grant(agent).await?;
             let answer = client.list_messages_page(contract, offset).await;
             walk.add(self.page(agent, held, "messages", answer).await?);
+            if search.is_over(walk.items()) {
+                break;
+            }
         }
         // Of a thread too long to be read whole, what was read counts.
         Ok(walk.finish().unwrap_or_else(|part| part))
     }
+
+    /// Keeps what came with messages of one contract.
+    async fn keep(&self, found: &[(&ToRead, Value)]) -> Result<(), Error> {
+        let Some((first, _)) = found.first() else { return Ok(()) };
+        let is_lost = |(_, files): &(&ToRead, Value)| !unreadable(std::slice::from_ref(files)).is_empty();
+        let lost = found.iter().any(is_lost);
+        run_tx!(self.desk.store, "reconcile_messages", crate::error::Error, |tx| {
+            for (row, attachments) in found {
+                messages::attach(tx, row.id, attachments).await?;
+            }
+            if lost {
+                tell_of_lost_files(tx, first.contract_id).await?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
 }
 
-/// What each of these was sent with: found by its id, else by its text, the newest first on both sides.
-fn matched(wanted: &[ToRead], mut thread: Vec<Message>) -> Vec<(Uuid, Value)> {
-    thread.sort_by_key(|message| std::cmp::Reverse(message.created_at));
-    let mut found = Vec::new();
-    for row in wanted {
-        let by_id = thread.iter().position(|message| message.id == row.natural_key);
-        let same = |message: &Message| message.content.replace('\0', "").trim() == row.body.trim();
-        if let Some(place) = by_id.or_else(|| thread.iter().position(same)) {
-            let attachment = thread.remove(place).attachment;
-            found.push((row.id, kept(attachment.as_ref())));
+/// The messages of one contract whose attachments are wanted, newest first.
+struct Search<'a> {
+    wanted: &'a [ToRead],
+    /// Our own id on the marketplace.
+    us: Option<&'a str>,
+}
+
+impl<'a> Search<'a> {
+    /// Whether pages to come cannot change what is found: everything was found by its id, or at all while the rest is
+    /// older. In a thread that begins with its oldest message a later one may say the same.
+    fn is_over(&self, thread: &[Message]) -> bool {
+        let ids: HashSet<&str> = thread.iter().map(|message| message.id.as_str()).collect();
+        let by_id = self.wanted.iter().all(|row| ids.contains(row.natural_key.as_str()));
+        by_id || (is_newest_first(thread) && self.matched(thread).len() == self.wanted.len())
+    }
+
+    /// What each came with: all that are found by their id, then by sender and text, the newest first on both sides.
+    fn matched(&self, thread: &[Message]) -> Vec<(&'a ToRead, Value)> {
+        let mut free: Vec<(String, &Message)> =
+            thread.iter().map(|message| (text(&message.content), message)).collect();
+        free.sort_by_key(|(_, message)| std::cmp::Reverse(message.created_at));
+        let mut found = Vec::new();
+        let mut rest = Vec::new();
+        for row in self.wanted {
+            match free.iter().position(|(_, message)| message.id == row.natural_key) {
+                Some(place) => found.push((row, kept(free.remove(place).1.attachment.as_ref()))),
+                None => rest.push(row),
+            }
+        }
+        for row in rest {
+            let wanted = text(&row.body);
+            let same = |(said, message): &(String, &Message)| *said == wanted && self.may_be_from(row, &message.sender);
+            if let Some(place) = free.iter().position(same) {
+                found.push((row, kept(free.remove(place).1.attachment.as_ref())));
+            }
+        }
+        found
+    }
+
+    fn may_be_from(&self, row: &ToRead, sender: &Sender) -> bool {
+        match sender {
+            Sender::Client(_) => row.side == Side::Client.name(),
+            Sender::Agent(Some(id)) => row.side == Side::Agent.name() && Some(id.as_str()) != self.us,
+            Sender::Agent(None) => row.side == Side::Agent.name(),
+            Sender::Unknown => true,
         }
     }
-    found
+}
+
+/// Text as it is compared.
+fn text(content: &str) -> String {
+    content.replace('\0', "").trim().to_owned()
+}
+
+fn is_newest_first(thread: &[Message]) -> bool {
+    let times: Vec<_> = thread.iter().map(|message| message.created_at).collect();
+    // One moment for all tells no order.
+    !times.contains(&None) && times.is_sorted_by(|one, next| one >= next) && times.first() > times.last()
+}
+
+/// When to look again for a message that was not found: its age doubles from read to read, so that one whose text the
+/// platform changed costs little. Others that wait are looked for with the youngest.
+fn pause(every: Duration, age_secs: i64) -> Duration {
+    let age = Duration::from_secs(u64::try_from(age_secs).unwrap_or(0));
+    age.min(LONGEST_PAUSE).max(every)
+}
+
+/// Only a human can ask for files nobody can fetch; when the contract is over nobody needs them.
+async fn tell_of_lost_files(tx: &mut Tx, contract: Uuid) -> Result<(), crate::error::Error> {
+    if rows::lock(tx, contract).await?.machine.state.is_final() {
+        return Ok(());
+    }
+    let lost = unreadable(&messages::attached(tx, contract).await?);
+    let names = lost.iter().map(|name| if name.is_empty() { "a file" } else { name });
+    let reason = format!(
+        "the client sent files the platform gives no address of: {}",
+        names.take(MOST_NAMED).collect::<Vec<_>>().join(", ")
+    );
+    contracts::attention(tx, contract, contracts::ATTACHMENTS, &reason).await
+}
+
+/// Names of files the platform told no address of.
+fn unreadable(lists: &[Value]) -> Vec<String> {
+    let files = lists.iter().flat_map(|list| payload::attachments(Some(list)));
+    files.filter(|file| !file.is_readable()).map(|file| file.name).collect()
 }
 
 /// What a row keeps of an attachment, as a list.
@@ -101,4 +215,112 @@ pub(crate) fn kept(attachment: Option<&Attachment>) -> Value {
         .into_iter()
         .collect();
     payload::to_value(&list)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    fn row(side: Side, natural_key: &str, body: &str) -> ToRead {
+        ToRead {
+            id: Uuid::now_v7(),
+            contract_id: Uuid::nil(),
+            contract: "c-1".to_owned(),
+            side: side.name().to_owned(),
+            natural_key: natural_key.to_owned(),
+            body: body.to_owned(),
+            age_secs: 0,
+        }
+    }
+
+    fn said(id: &str, sender: Sender, content: &str, second: i64) -> Message {
+        Message {
+            id: id.to_owned(),
+            contract_id: None,
+            sender,
+            content: content.to_owned(),
+            attachment: Some(Attachment {
+                url: "https://files.example.org/1".to_owned(),
+                name: id.to_owned(),
+                mime: String::new(),
+                size: 0,
+            }),
+            created_at: DateTime::<Utc>::from_timestamp(second, 0),
+        }
+    }
+
+    /// Ids of the entries each of `wanted` was matched with.
+    fn names(wanted: &[ToRead], thread: &[Message]) -> Vec<Option<String>> {
+        let search = Search { wanted, us: Some("us") };
+        let found = search.matched(thread);
+        let name = |row: &ToRead| {
+            let (_, files) = found.iter().find(|(of, _)| of.id == row.id)?;
+            Some(payload::attachments(Some(files)).remove(0).name)
+        };
+        wanted.iter().map(name).collect()
+    }
+
+    #[test]
+    fn what_another_side_said_in_the_same_words_is_no_match() {
+        let agent = |id: &str| Sender::Agent(Some(id.to_owned()));
+        let thread = [
+            said("client", Sender::Client(None), "done", 1),
+            said("other", agent("another"), "done", 2),
+            said("ours", agent("us"), "done", 3),
+        ];
+        assert_eq!(
+            names(&[row(Side::Client, "r-1", "done")], &thread),
+            [Some("client".to_owned())]
+        );
+        assert_eq!(
+            names(&[row(Side::Agent, "r-1", "done")], &thread),
+            [Some("other".to_owned())]
+        );
+        assert_eq!(names(&[row(Side::Client, "r-1", "done")], &thread[1..]), [None]);
+        assert_eq!(names(&[row(Side::Agent, "r-1", "done")], &thread[2..]), [None]);
+    }
+
+    #[test]
+    fn a_text_never_takes_what_an_id_names() {
+        let thread = [
+            said("m-1", Sender::Client(None), "done", 1),
+            said("m-2", Sender::Client(None), "done", 2),
+        ];
+        let wanted = [row(Side::Client, "r-1", "done"), row(Side::Client, "m-2", "done")];
+        assert_eq!(
+            names(&wanted, &thread),
+            [Some("m-1".to_owned()), Some("m-2".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_search_ends_early_only_when_later_pages_cannot_change_it() {
+        let thread = [
+            said("m-3", Sender::Client(None), "done", 3),
+            said("m-2", Sender::Client(None), "go on", 2),
+        ];
+        let oldest_first = [thread[1].clone(), thread[0].clone()];
+        let is_over = |key: &str, thread: &[Message]| {
+            let wanted = [row(Side::Client, key, "done")];
+            Search {
+                wanted: &wanted,
+                us: None,
+            }
+            .is_over(thread)
+        };
+        assert!(is_over("r-1", &thread), "what follows is older");
+        assert!(!is_over("r-1", &oldest_first), "a later one may say the same");
+        assert!(is_over("m-3", &oldest_first), "an id is an id");
+        assert!(!is_over("r-1", &thread[1..]), "it is not there");
+    }
+
+    #[test]
+    fn a_message_that_is_not_found_is_looked_for_ever_more_rarely() {
+        let every = Duration::from_secs(60);
+        for (age, expected) in [(-5, 60), (0, 60), (59, 60), (600, 600), (80_000, 3600)] {
+            assert_eq!(pause(every, age), Duration::from_secs(expected), "{age}");
+        }
+    }
 }

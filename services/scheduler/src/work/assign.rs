@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{NaiveTime, Utc};
 use domain::money::MicroUsdc;
-use domain::run::{Command, Kind, State};
+use domain::run::{Command, State};
 use rpc::error::{Code, reason};
 use rpc::v1::scheduler_message::Kind as Say;
 use rpc::v1::{Assignment, SchedulerMessage};
@@ -14,7 +14,6 @@ use tonic::Status;
 use tracing::Instrument as _;
 
 use super::{Floor, close, complete};
-use crate::contracts;
 use crate::error::Error;
 use crate::jobs::{self, Job};
 use crate::wake::Topic;
@@ -25,10 +24,6 @@ const AFTER_TIMEOUT: chrono::Duration = chrono::Duration::minutes(5);
 pub(super) const OUTAGE: Duration = Duration::from_secs(15);
 /// Pause before a run is leased again for which other runs may spend what is left of the day: one of them may have ended.
 const PROMISED: Duration = Duration::from_secs(30);
-/// The kind of the notice that files sent with messages cannot be read.
-const ATTACHMENTS: &str = "attachments";
-/// Names of such files that are told.
-const MOST_NAMED: usize = 10;
 /// The kind of the notice that an agent's money of the day is used up.
 const DAY_NOTICE: &str = "budget";
 
@@ -115,9 +110,6 @@ async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
     if job.spec.budget.per_day_usd.is_some() {
         has_money(floor, run).await?;
     }
-    if matches!(run.kind, Kind::Work | Kind::Revise) {
-        tell_of_lost_files(floor, run, &job).await?;
-    }
     let refused = |error: anyhow::Error| Not::Refused(error.to_string());
     let job_json = jobs::write(run, &job, budget, opened.granted).map_err(refused)?;
     let agent_spec_json = serde_json::to_string(&job.spec).map_err(|error| refused(error.into()))?;
@@ -145,25 +137,6 @@ async fn still_ours(floor: &Floor, run: &Run) -> Result<(), Not> {
         return Ok(());
     }
     Err(Not::Lost)
-}
-
-/// The work begins without files the client sent: only a human can ask for them.
-async fn tell_of_lost_files(floor: &Floor, run: &Run, job: &Job) -> Result<(), Not> {
-    let (Some(contract), lost) = (run.contract_id, job.unreadable()) else {
-        return Ok(());
-    };
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let names = lost.iter().map(|name| if name.is_empty() { "a file" } else { name });
-    let reason = format!(
-        "the client sent files the platform gives no address of: {}",
-        names.take(MOST_NAMED).collect::<Vec<_>>().join(", ")
-    );
-    let told = store::run_tx!(floor.desk.store, "lost_files", Error, |tx| {
-        contracts::attention(tx, contract, ATTACHMENTS, &reason).await
-    });
-    Ok(told?)
 }
 
 /// What was said about the agent's money of the day is true no more.

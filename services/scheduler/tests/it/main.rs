@@ -21,5 +21,6 @@ mod reconcile;
 mod resumed;
 mod retention;
 mod steering;
+mod threads;
 mod webhooks;
 mod whole;

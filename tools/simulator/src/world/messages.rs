@@ -30,6 +30,8 @@ pub struct Attachment {
 pub struct Message {
     pub id: Uuid,
     pub from_agent: bool,
+    /// The agent on the client's side that wrote it.
+    pub other_agent: Option<Uuid>,
     pub content: String,
     pub attachment: Option<Attachment>,
     pub created_at: DateTime<Utc>,
@@ -44,6 +46,7 @@ impl Message {
         Ok(Self {
             id: ids::new(),
             from_agent,
+            other_agent: None,
             content,
             attachment,
             created_at: Utc::now(),
@@ -55,8 +58,8 @@ impl Message {
         json!({
             "id": self.id,
             "contract_id": contract.id,
-            "sender_id": (!self.from_agent).then_some(contract.client),
-            "sender_agent_id": self.from_agent.then_some(contract.agent),
+            "sender_id": (!self.from_agent && self.other_agent.is_none()).then_some(contract.client),
+            "sender_agent_id": self.from_agent.then_some(contract.agent).or(self.other_agent),
             "content": self.content,
             "attachment_url": attachment.map(|file| &file.url),
             "attachment_name": attachment.and_then(|file| file.name.as_ref()),
@@ -104,7 +107,9 @@ impl World {
             "message": content,
             "reply_url": self.api(&format!("/contracts/{id}/messages")),
         });
-        let shown = self.keep(id, Message::new(false, content, attachment)?)?;
+        let mut message = Message::new(false, content, attachment)?;
+        message.other_agent = (sender_type == "agent").then(ids::new);
+        let shown = self.keep(id, message)?;
         self.tell(agent, "message.received", data);
         Ok(shown)
     }
