@@ -17,6 +17,8 @@ pub enum Table {
     Effects,
     /// Webhooks.
     Inbox,
+    /// Notices.
+    Notices,
 }
 
 impl Table {
@@ -29,6 +31,7 @@ impl Table {
             Self::Runs => "run",
             Self::Effects => "effect",
             Self::Inbox => "webhook",
+            Self::Notices => "notice",
         }
     }
 }
@@ -65,6 +68,10 @@ pub async fn between(store: &Store, table: Table, first: Uuid, last: Uuid, limit
         Table::Inbox => ids!(
             "-- ids::inbox
             SELECT id FROM ingress.inbox WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3"
+        ),
+        Table::Notices => ids!(
+            "-- ids::notices
+            SELECT id FROM scheduler.notices WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3"
         ),
     })
 }

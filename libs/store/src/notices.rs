@@ -62,6 +62,55 @@ pub async fn resolve(tx: &mut Tx, kind: &str, key: &str) -> Result<bool, Error> 
     Ok(resolved.rows_affected() == 1)
 }
 
+/// Resolves a notice about a contract, whose attention then says what still stands instead. Answers whether one stood.
+///
+/// # Errors
+/// When an update fails.
+pub async fn resolve_of_contract(tx: &mut Tx, kind: &str, contract: Uuid) -> Result<bool, Error> {
+    let body = sqlx::query_scalar!(
+        "-- notices::resolve_of_contract
+        UPDATE scheduler.notices
+        SET resolved_at = now()
+        WHERE kind = $1 AND key = $2 AND resolved_at IS NULL
+        RETURNING body",
+        kind,
+        contract.to_string(),
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    if let Some(body) = &body {
+        forget(tx, contract, body).await?;
+    }
+    Ok(body.is_some())
+}
+
+/// Resolves the standing notice with this id; answers it as it was. Where it was about a contract, that one's attention
+/// then says what still stands instead.
+///
+/// # Errors
+/// [`Error::NotFound`] when no such notice stands.
+pub async fn resolve_one(tx: &mut Tx, id: Uuid) -> Result<Notice, Error> {
+    let notice = sqlx::query_as!(
+        Notice,
+        "-- notices::resolve_one
+        UPDATE scheduler.notices
+        SET resolved_at = now()
+        WHERE id = $1 AND resolved_at IS NULL
+        RETURNING id, kind, key, body, raised_at",
+        id,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    let notice = notice.ok_or_else(|| Error::NotFound {
+        what: "standing notice",
+        key: id.to_string(),
+    })?;
+    if let Ok(contract) = Uuid::try_parse(&notice.key) {
+        forget(tx, contract, &notice.body).await?;
+    }
+    Ok(notice)
+}
+
 /// The notices that stand, oldest first.
 ///
 /// # Errors
@@ -80,4 +129,26 @@ pub async fn standing(store: &Store) -> Result<Vec<Notice>, Error> {
     .fetch_all(&store.pool)
     .await?;
     Ok(notices)
+}
+
+/// Takes a resolved notice's words off its contract.
+async fn forget(tx: &mut Tx, contract: Uuid, body: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "-- notices::forget
+        UPDATE scheduler.contracts
+        SET attention = (
+                SELECT body FROM scheduler.notices
+                WHERE key = $1::UUID::TEXT AND resolved_at IS NULL
+                ORDER BY raised_at DESC
+                LIMIT 1
+            ),
+            updated_at = now(), updated_by = $3
+        WHERE id = $1 AND attention = $2",
+        contract,
+        body,
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
 }

@@ -34,6 +34,7 @@ mod ids;
 mod inbox;
 mod leaving;
 mod marketplace;
+mod notices;
 mod operations;
 mod overview;
 mod page;

@@ -27,6 +27,8 @@ pub const ATTENTION: &str = "contract";
 pub const DISPUTE: &str = "dispute";
 /// The kind of the notice that files sent with messages cannot be read.
 pub const ATTACHMENTS: &str = "attachments";
+/// The kind of the notice that the marketplace's figures do not add up. It outlives the contract: an operator ends it.
+pub const BOOKS: &str = "books";
 
 /// A step taken.
 #[derive(Debug, Clone)]
@@ -70,7 +72,9 @@ pub async fn step(
         fulfil(tx, &before, &step.contract, wish, source, traceparent).await?;
     }
     if step.contract.state.is_final() {
-        notices::resolve(tx, DISPUTE, &id.to_string()).await?;
+        for over in [DISPUTE, ATTACHMENTS] {
+            notices::resolve_of_contract(tx, over, id).await?;
+        }
     }
     metrics::counter!(STEPS, "command" => command.name(), "state" => step.contract.state.name()).increment(1);
     let (from, to) = (&before.machine.state, &step.contract.state);
@@ -112,13 +116,15 @@ pub async fn attention(tx: &mut Tx, id: Uuid, kind: &str, reason: &str) -> Resul
     Ok(())
 }
 
-/// Nobody is wanted any more.
+/// Whoever lets it go on has read why a human was wanted.
 ///
 /// # Errors
 /// When a row cannot be saved.
 pub async fn calm(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
     rows::set_attention(tx, id, None).await?;
-    notices::resolve(tx, ATTENTION, &id.to_string()).await?;
+    for read in [ATTENTION, ATTACHMENTS] {
+        notices::resolve(tx, read, &id.to_string()).await?;
+    }
     Ok(())
 }
 

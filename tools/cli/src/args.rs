@@ -11,7 +11,7 @@ pub mod stack;
 pub use agents::{AgentsCommand, Link, Mode, SimulatedMarket};
 pub use records::{
     ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand,
-    GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, PricesCommand, RunsCommand,
+    GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, NoticesCommand, PricesCommand, RunsCommand,
 };
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 
@@ -95,6 +95,9 @@ pub enum Command {
     /// Work that was given up
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// What people should know
+    #[command(subcommand)]
+    Notices(NoticesCommand),
     /// What was, is or will be sent to the marketplace
     #[command(subcommand)]
     Effects(EffectsCommand),

@@ -14,6 +14,7 @@ mod api;
 mod books;
 mod contracts;
 mod files;
+mod notices;
 mod operations;
 mod setup;
 mod stack;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
         Command::Effects(command) => operations::effects(global, command, out).await,
         Command::Inbox(command) => operations::inbox(global, command, out).await,
         Command::DeadLetters(command) => operations::dead_letters(global, command, out).await,
+        Command::Notices(command) => notices::run(global, command, out).await,
         Command::Deployments(command) => operations::deployments(global, command, out).await,
         Command::Console {
             console_endpoint,

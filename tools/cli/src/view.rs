@@ -89,6 +89,20 @@ pub(crate) fn dead_letter(letter: &v1::DeadLetter) -> Value {
     })
 }
 
+pub(crate) fn notices(answer: &v1::ListNoticesResponse) -> Value {
+    json!({ "notices": all(&answer.notices, notice) })
+}
+
+pub(crate) fn notice(notice: &v1::Notice) -> Value {
+    json!({
+        "id": notice.id,
+        "kind": notice.kind,
+        "key": notice.key,
+        "text": notice.text,
+        "since": time(notice.since.as_ref()),
+    })
+}
+
 pub(crate) fn deployments(answer: &v1::ListDeploymentsResponse) -> Value {
     let one = |start: &v1::Deployment| {
         json!({

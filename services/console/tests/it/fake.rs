@@ -216,11 +216,16 @@ impl v1::operations_server::Operations for World {
     }
 
     async fn decide_effect(&self, request: Request<v1::DecideEffectRequest>) -> Answer<v1::Effect> {
-        let request = request.into_inner();
-        self.acted(
-            format!("decide_effect {} {} {}", request.id, request.approve, request.reason),
-            v1::Effect::default(),
-        )
+        let v1::DecideEffectRequest { id, approve, reason } = request.into_inner();
+        self.acted(format!("decide_effect {id} {approve} {reason}"), v1::Effect::default())
+    }
+
+    async fn list_notices(&self, _: Request<v1::ListNoticesRequest>) -> Answer<v1::ListNoticesResponse> {
+        unused()
+    }
+
+    async fn resolve_notice(&self, _: Request<v1::ResolveNoticeRequest>) -> Answer<v1::Notice> {
+        unused()
     }
 
     async fn record_start(&self, request: Request<v1::Deployment>) -> Answer<v1::RecordStartResponse> {
@@ -264,11 +269,8 @@ impl v1::contracts_server::Contracts for World {
     }
 
     async fn retry_contract(&self, request: Request<v1::RetryContractRequest>) -> Answer<v1::Run> {
-        let request = request.into_inner();
-        self.acted(
-            format!("retry_contract {} {}", request.id, request.reason),
-            v1::Run::default(),
-        )
+        let v1::RetryContractRequest { id, reason } = request.into_inner();
+        self.acted(format!("retry_contract {id} {reason}"), v1::Run::default())
     }
 
     async fn list_gigs(&self, request: Request<v1::ListGigsRequest>) -> Answer<v1::ListGigsResponse> {

@@ -11,7 +11,8 @@ use rpc::v1::operations_server::Operations;
 use rpc::v1::{
     DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DropDeadLetterRequest, Effect, GetEffectRequest,
     GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse, ListDeploymentsRequest,
-    ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, Overview, RecordStartResponse, RequestBudget,
+    ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, ListNoticesRequest, ListNoticesResponse, Notice,
+    Overview, RecordStartResponse, RequestBudget, ResolveNoticeRequest,
 };
 use store::ids::Table;
 use store::{Tx, audit, budget, deployments, effects, proposals, run_tx};
@@ -127,6 +128,20 @@ impl Operations for Api {
         self.desk.wake.wake(Topic::Courier);
         let row = effects::get(&self.desk.store, id).await.map_err(of_store)?;
         Ok(Response::new(shapes::effect(row)))
+    }
+
+    async fn list_notices(
+        &self,
+        request: Request<ListNoticesRequest>,
+    ) -> Result<Response<ListNoticesResponse>, Status> {
+        looks(&request)?;
+        self.notices().await.map(Response::new)
+    }
+
+    async fn resolve_notice(&self, request: Request<ResolveNoticeRequest>) -> Result<Response<Notice>, Status> {
+        let actor = acts(&request)?;
+        let ResolveNoticeRequest { id, reason } = request.into_inner();
+        self.resolve_notice(&id, &reason, actor).await.map(Response::new)
     }
 
     async fn record_start(&self, request: Request<Deployment>) -> Result<Response<RecordStartResponse>, Status> {

@@ -189,11 +189,11 @@ async fn approved(tx: &mut Tx, occasion: &Occasion<'_>, news: ContractApproved) 
         let (fee, doubt) = fee_of(before.amount, earned, fee, permille);
         rows::note_fee(tx, contract, fee).await?;
         if let Some(doubt) = doubt {
-            contracts::attention(tx, contract, "books", &doubt).await?;
+            contracts::attention(tx, contract, contracts::BOOKS, &doubt).await?;
         }
     }
     let step = step(tx, occasion, contract, &Command::ApprovedEvent).await?;
-    notices::resolve(tx, contracts::ATTENTION, &contract.to_string()).await?;
+    notices::resolve_of_contract(tx, contracts::ATTENTION, contract).await?;
     Ok(stepped(&step))
 }
 

@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::contract::Command;
+use rpc::v1::operations_client::OperationsClient;
+use rpc::v1::{ListNoticesRequest, Notice, ResolveNoticeRequest};
 use scheduler::marketplace::Marketplace;
 use scheduler::reconcile::Reader;
 use scheduler::{contracts, payload};
 use serde_json::{Value, json};
 use store::messages::Side;
 use store::run_tx;
+use tonic::Code;
+use tonic::transport::Channel;
 use uuid::Uuid;
 
+use crate::api::{self, OPERATOR, VIEWER, with};
 use crate::desk::Bench;
 
 const NOTICE: &str = "scheduler.notices WHERE kind = 'attachments' AND resolved_at IS NULL";
@@ -172,4 +177,71 @@ async fn step(bench: &Bench, contract: Uuid, command: &Command) {
         contracts::step(tx, contract, command, "test", None).await
     })
     .unwrap();
+}
+
+async fn say(bench: &Bench, contract: Uuid, kind: &str, reason: &str) {
+    run_tx!(bench.desk.store, "fixture", scheduler::error::Error, |tx| {
+        contracts::attention(tx, contract, kind, reason).await
+    })
+    .unwrap();
+}
+
+async fn standing(channel: &Channel) -> Vec<Notice> {
+    let mut operations = OperationsClient::new(with(channel, VIEWER));
+    let answer = operations.list_notices(ListNoticesRequest {}).await.unwrap();
+    answer.into_inner().notices
+}
+
+#[tokio::test]
+async fn what_was_said_about_lost_files_ends_with_the_contract_and_doubts_about_the_books_do_not() {
+    let bench = Bench::new().await;
+    let channel = api::serve(&bench).await;
+    let (_external, contract) = bench.contract().await;
+    say(&bench, contract, contracts::BOOKS, "the figures do not add up").await;
+    say(&bench, contract, contracts::ATTACHMENTS, "files are lost").await;
+    step(&bench, contract, &Command::ApprovedEvent).await;
+    let left = standing(&channel).await;
+    assert_eq!(
+        left.iter().map(|notice| notice.kind.as_str()).collect::<Vec<_>>(),
+        ["books"]
+    );
+    assert_eq!(attention(&bench, contract).await.unwrap(), "the figures do not add up");
+
+    let resolve = || ResolveNoticeRequest {
+        id: left[0].id.clone(),
+        reason: "paid out by hand".to_owned(),
+    };
+    let mut viewer = OperationsClient::new(with(&channel, VIEWER));
+    assert_eq!(
+        viewer.resolve_notice(resolve()).await.unwrap_err().code(),
+        Code::PermissionDenied
+    );
+    let mut operations = OperationsClient::new(with(&channel, OPERATOR));
+    let resolved = operations.resolve_notice(resolve()).await.unwrap().into_inner();
+    assert_eq!(
+        (resolved.key, resolved.text),
+        (contract.to_string(), "the figures do not add up".to_owned())
+    );
+    assert!(standing(&channel).await.is_empty());
+    assert_eq!(attention(&bench, contract).await, None);
+    let audited = "scheduler.audit WHERE action = 'notices.resolve' AND detail LIKE 'books of %: paid out by hand'";
+    assert_eq!(bench.count(audited).await, 1);
+    assert_eq!(
+        operations.resolve_notice(resolve()).await.unwrap_err().code(),
+        Code::NotFound
+    );
+}
+
+#[tokio::test]
+async fn whoever_lets_a_contract_go_on_has_read_what_was_said_about_it() {
+    let bench = Bench::new().await;
+    let (_external, contract) = bench.contract().await;
+    say(&bench, contract, contracts::ATTENTION, "look at it").await;
+    say(&bench, contract, contracts::ATTACHMENTS, "files are lost").await;
+    run_tx!(bench.desk.store, "fixture", scheduler::error::Error, |tx| {
+        contracts::calm(tx, contract).await
+    })
+    .unwrap();
+    assert_eq!(bench.count("scheduler.notices WHERE resolved_at IS NULL").await, 0);
+    assert_eq!(attention(&bench, contract).await, None);
 }

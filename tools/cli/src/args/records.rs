@@ -195,6 +195,21 @@ pub enum DeadLettersCommand {
     },
 }
 
+/// `steward notices`.
+#[derive(Debug, Subcommand)]
+pub enum NoticesCommand {
+    /// List the notices that stand, oldest first
+    List,
+    /// End a notice that was read
+    Resolve {
+        /// Its id
+        id: String,
+        /// What was done about it, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
 /// `steward effects`.
 #[derive(Debug, Subcommand)]
 pub enum EffectsCommand {

@@ -35,8 +35,9 @@ fn commands() -> String {
 fn the_commands_scripts_know_keep_their_names() {
     let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|list|mode|remove\ngigs list|show\n\
                  contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
-                 inbox list|show|replay\ndead-letters list|show|retry|drop\neffects list|show|approve|refuse\nconsole\n\
-                 ledger check|explain|statement\napi drift\nprices list\ndeployments list\nversion\ncompletions";
+                 inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
+                 effects list|show|approve|refuse\nconsole\nledger check|explain|statement\napi drift\nprices list\n\
+                 deployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
 
@@ -87,7 +88,8 @@ fn exit_codes_tell_usage_from_a_missing_stack() {
 #[test]
 fn completions_and_version_need_no_stack() {
     let bash = steward(&["completions", "bash"]);
-    assert!(String::from_utf8(bash.stdout).unwrap().contains("dead-letters"));
+    let script = String::from_utf8(bash.stdout).unwrap();
+    assert!(script.contains("dead-letters") && script.contains("notices"));
     let version = steward(&["version", "--json"]);
     let version: serde_json::Value = serde_json::from_slice(&version.stdout).unwrap();
     assert_eq!(version["service"], "steward");
