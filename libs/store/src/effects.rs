@@ -273,6 +273,26 @@ pub async fn cancel_unsent_of_contract(tx: &mut Tx, contract: Uuid, reason: &str
     Ok(cancelled.rows_affected())
 }
 
+/// Calls off what an agent has not sent yet; settlements and reads stay, since contracts that are over are still booked.
+///
+/// # Errors
+/// When the update fails.
+pub async fn cancel_unsent_of_agent(tx: &mut Tx, agent: &str, reason: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "-- effects::cancel_unsent_of_agent
+        UPDATE scheduler.effects
+        SET state = 'cancelled', error = $2, updated_at = now(), updated_by = $3
+        WHERE agent = $1 AND state IN ('blocked', 'held', 'pending')
+          AND kind IN ('propose', 'upload', 'deliver', 'message')",
+        agent,
+        reason,
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
 /// Gives an effect up: it becomes a dead letter, listed until a human retries or drops it.
 ///
 /// # Errors

@@ -266,6 +266,25 @@ pub async fn open_gigs(store: &Store, agent: &str, limit: i64) -> Result<HashSet
     Ok(gigs.into_iter().collect())
 }
 
+/// Skips what an agent was about to bid on, once its bids were called off.
+///
+/// # Errors
+/// When the update fails.
+pub async fn skip_unsent_of_agent(tx: &mut Tx, agent: &str, reason: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "-- proposals::skip_unsent_of_agent
+        UPDATE scheduler.proposals
+        SET state = 'skipped', reason = $2, updated_at = now(), updated_by = $3
+        WHERE agent = $1 AND state = 'considered'",
+        agent,
+        reason,
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
 fn to_i32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,5 @@
-//! What operators and autoscalers watch, set from time to time; and what this scheduler has to offer, told to the others.
+//! What is written down from time to time: the figures operators and autoscalers watch, what this scheduler has to offer,
+//! and what the marketplace said that nobody knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +27,23 @@ pub async fn run(desk: Arc<Desk>, sessions: Sessions) {
         if let Err(error) = report(&desk, &sessions).await {
             tracing::debug!(%error, "the others could not be told what is here");
         }
-        if let Err(error) = drift::keep(&desk).await {
-            tracing::debug!(%error, "what the marketplace said anew could not be kept");
-        }
+        keep_drift(&desk).await;
         tokio::select! {
             () = desk.soft.cancelled() => {}
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+    keep_drift(&desk).await;
     let left = run_tx!(desk.store, "replica_leave", |tx| replicas::leave(tx, &desk.instance)
         .await);
     if let Err(error) = left {
         tracing::debug!(%error, "the others will find out that this scheduler left");
+    }
+}
+
+async fn keep_drift(desk: &Desk) {
+    if let Err(error) = drift::keep(desk).await {
+        tracing::debug!(%error, "what the marketplace said anew could not be kept");
     }
 }
 

@@ -55,7 +55,8 @@ impl Access {
         }
     }
 
-    fn local(dir: &Path) -> Result<Self> {
+    /// The stack of a folder.
+    pub(crate) fn local(dir: &Path) -> Result<Self> {
         let (home, stack) = read_stack(dir)?;
         let grpc = |service: &str| {
             let replicas = stack["services"][service]["replicas"]

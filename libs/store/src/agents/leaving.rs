@@ -3,10 +3,13 @@
 use domain::agent_file::Mode;
 
 use super::{lock, set_mode};
-use crate::{Error, Store, Tx, notices};
+use crate::{Error, Store, Tx, effects, notices, proposals};
 
 /// Kind of the notice that an agent's bidding was paused. That it was resolved is when counting began anew.
 pub const PAUSED: &str = "bidding_paused";
+
+/// Why nothing more of it goes out.
+const LEFT: &str = "the agent was removed";
 
 /// What is left of an agent outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,17 +113,9 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     )
     .execute(tx.connection())
     .await?;
-    // What was never sent is called off, a bid that waits for its approval too.
-    sqlx::query!(
-        "-- agents::leave, effects
-        UPDATE scheduler.effects
-        SET state = 'cancelled', error = 'the agent was removed', updated_at = now(), updated_by = $2
-        WHERE agent = $1 AND state IN ('blocked', 'held', 'pending')",
-        name,
-        tx.name,
-    )
-    .execute(tx.connection())
-    .await?;
+    // A bid that waits for its approval too.
+    effects::cancel_unsent_of_agent(tx, name, LEFT).await?;
+    proposals::skip_unsent_of_agent(tx, name, LEFT).await?;
     notices::resolve(tx, PAUSED, name).await?;
     // Whoever comes back brings new ones.
     sqlx::query!(

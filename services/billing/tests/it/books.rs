@@ -1,16 +1,13 @@
 //! Usage becomes postings, contracts are settled once, and every figure can be explained.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
 use rpc::{error::reason, v1};
 use testkit::eventually;
-use tokio::sync::Notify;
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    provider::{completion, json_answer},
+    provider::completion,
     stack::{MICRO, Run, SOON, Stack, question},
 };
 
@@ -188,15 +185,7 @@ async fn a_settlement_waits_for_the_last_call_and_none_begins_after_it() {
     let stack = Stack::start().await;
     let run = stack.open(10_000, &[]).await;
     stack.spend(&run, 1_000).await;
-    let gate = Arc::new(Notify::new());
-    let opened = Arc::clone(&gate);
-    stack.provider.answers(move || {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.notified().await;
-            json_answer(&completion("gpt-4o-mini", 100, 0, 0))
-        }
-    });
+    let gate = stack.provider.answers_when_let_go(completion("gpt-4o-mini", 100, 0, 0));
     let asked = question("gpt-4o-mini");
     let (late, ()) = tokio::join!(stack.chat(&run, &asked), async {
         let begun = || async { stack.provider.calls().len() == 2 };

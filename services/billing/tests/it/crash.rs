@@ -66,15 +66,9 @@ async fn a_call_whose_billing_was_killed_is_charged_whole_once() {
 async fn a_long_call_keeps_its_hold_while_it_lives() {
     let stack = Stack::start_with(&[("GATEWAY__HOLD_LEASE", "5s")]).await;
     let run = stack.open(10_000, &[]).await;
-    let gate = Arc::new(Notify::new());
-    let opened = Arc::clone(&gate);
-    stack.provider.answers(move || {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.notified().await;
-            json_answer(&completion("gpt-4o-mini", 100, 0, 20))
-        }
-    });
+    let gate = stack
+        .provider
+        .answers_when_let_go(completion("gpt-4o-mini", 100, 0, 20));
     let asked = question("gpt-4o-mini");
     let (answer, ()) = tokio::join!(stack.chat(&run, &asked), async {
         let long = || async {
@@ -124,15 +118,9 @@ async fn begin_to_stop(stack: &mut Stack, run: &Run, gate: &Notify) -> (outbound
 async fn a_stop_finishes_open_calls_and_ends_cleanly() {
     let mut stack = Stack::start().await;
     let run = stack.open(10_000, &[]).await;
-    let gate = Arc::new(Notify::new());
-    let opened = Arc::clone(&gate);
-    stack.provider.answers(move || {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.notified().await;
-            json_answer(&completion("gpt-4o-mini", 100, 0, 20))
-        }
-    });
+    let gate = stack
+        .provider
+        .answers_when_let_go(completion("gpt-4o-mini", 100, 0, 20));
     let (answer, exit) = begin_to_stop(&mut stack, &run, &gate).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(exit, Exit::Clean);

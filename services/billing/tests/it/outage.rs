@@ -139,15 +139,9 @@ async fn a_settlement_whose_answer_was_lost_is_not_written_twice() {
 async fn a_call_that_outlives_an_outage_is_charged_what_it_cost() {
     let (stack, proxy) = start_with(&[("GATEWAY__HOLD_LEASE", "6s")]).await;
     let run = stack.open(10_000, &[]).await;
-    let gate = Arc::new(Notify::new());
-    let opened = Arc::clone(&gate);
-    stack.provider.answers(move || {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.notified().await;
-            json_answer(&completion("gpt-4o-mini", 100, 40, 20))
-        }
-    });
+    let gate = stack
+        .provider
+        .answers_when_let_go(completion("gpt-4o-mini", 100, 40, 20));
     let asked = question("gpt-4o-mini");
     let (got, ()) = tokio::join!(stack.chat(&run, &asked), async {
         let begun = || async { !stack.provider.calls().is_empty() };

@@ -69,6 +69,20 @@ impl Provider {
         *self.inner.answering.lock().unwrap() = Arc::new(move || Box::pin(make()));
     }
 
+    /// From now on answers `body`, each call once it is let go.
+    pub fn answers_when_let_go(&self, body: Value) -> Arc<Notify> {
+        let gate = Arc::new(Notify::new());
+        let opened = Arc::clone(&gate);
+        self.answers(move || {
+            let (gate, body) = (Arc::clone(&opened), body.clone());
+            async move {
+                gate.notified().await;
+                json_answer(&body)
+            }
+        });
+        gate
+    }
+
     /// From now on answers this.
     pub fn answers_json(&self, status: StatusCode, body: &Value) {
         let text = body.to_string();

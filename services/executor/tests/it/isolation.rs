@@ -60,7 +60,7 @@ def fails(action):
 denied = {{
     "stack": lambda: open("{secret}"),
     "work root": lambda: os.listdir("{dir}"),
-    "other workspace": lambda: open("{space}/work/private"),
+    "other workspace": lambda: open(os.path.join("{space}", "work", "private")),
     "other job": lambda: open("{space}/job.json"),
     "other pipe": lambda: os.open("{space}/events", os.O_WRONLY | os.O_NONBLOCK),
     "executor environment": lambda: open("/proc/{executor}/environ", "rb").read(),

@@ -84,7 +84,8 @@ async fn a_lost_session_is_opened_again_and_runs_go_on() {
     let holding = stack.scheduler.state().hellos.last().unwrap().holding.clone();
     assert_eq!(holding.len(), 1, "the run is still held");
     let run = token.trim_start_matches("token-");
-    std::fs::write(stack.executor.dir.join(format!("runs/{run}-1/work/go")), "").unwrap();
+    let workspace = stack.executor.dir.join(format!("runs/{run}-1")).join("work");
+    std::fs::write(workspace.join("go"), "").unwrap();
     let end = stack.scheduler.completion(&token).await;
     assert!(matches!(end.outcome, Some(Outcome::ResultJson(_))), "{:?}", end.outcome);
 }

@@ -285,3 +285,32 @@ async fn an_agent_leaves_only_when_nothing_is_open() {
     };
     assert_eq!(agents.remove_agent(nobody).await.unwrap_err().code(), Code::NotFound);
 }
+
+#[tokio::test]
+async fn what_was_earned_is_booked_though_the_agent_left_and_nothing_waits_for_it() {
+    let bench = Bench::new().await;
+    let channel = floor::serve(&bench, &Ledger::default()).await;
+    bench.run(Kind::Work, 0).await;
+    for change in [
+        "UPDATE scheduler.contracts SET state = 'approved', closed_at = now()",
+        "INSERT INTO scheduler.effects (id, agent, kind, natural_key, state, payload, updated_by) \
+         VALUES (gen_random_uuid(), 'demo', 'settle', 'settle/c', 'pending', '{}', 'fixture')",
+        "INSERT INTO scheduler.proposals (id, gig_id, agent, state, updated_by) \
+         SELECT gen_random_uuid(), id, 'demo', 'considered', 'fixture' FROM scheduler.gigs LIMIT 1 \
+         ON CONFLICT (gig_id) DO UPDATE SET state = 'considered'",
+    ] {
+        bench.change(change).await;
+    }
+    let remove = RemoveAgentRequest {
+        name: "demo".to_owned(),
+    };
+    let mut agents = AgentsClient::new(with(&channel, OPERATOR));
+    agents.remove_agent(remove).await.unwrap();
+    let booked = "scheduler.effects WHERE kind = 'settle' AND state = 'pending'";
+    assert_eq!(bench.count(booked).await, 1);
+    let proposals = bench.rows("SELECT state, reason FROM scheduler.proposals").await;
+    assert_eq!(
+        proposals,
+        [json!({ "state": "skipped", "reason": "the agent was removed" })]
+    );
+}

@@ -1,6 +1,7 @@
 //! `steward status` and `down`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use rpc::v1;
@@ -24,6 +25,8 @@ const PARTS: [Column; 5] = [
 const ATTENTION: [Column; 2] = [("What", "kind", As::Text), ("Why", "text", As::Text)];
 /// Of what waits for a human, as much as is shown beside the parts; the console has the rest.
 const MOST_WAITING: usize = 10;
+/// How long the scheduler may take to say what waits.
+const SOON: Duration = Duration::from_secs(5);
 const WAITING: [Column; 2] = [("Part", "name", As::Text), ("Why", "note", As::Text)];
 
 pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
@@ -47,10 +50,7 @@ pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
         Some(parts) if !running => parts.iter().filter(alive).count(),
         _ => 0,
     };
-    let attention = match (running, Access::find(global)) {
-        (true, Ok(access)) => attention(&access).await.unwrap_or_else(|_| json!([])),
-        _ => json!([]),
-    };
+    let attention = if running { attention(dir).await } else { json!([]) };
     let shown = json!({
         "dir": home.path(),
         "running": running,
@@ -85,9 +85,18 @@ pub(super) async fn status(global: &Global, out: &Out) -> Result<u8> {
     Ok(if ready { 0 } else { failure::FAILED })
 }
 
-/// What only a human can decide; the oldest few.
-async fn attention(access: &Access) -> Result<Value> {
-    let peer = access.scheduler().await?;
+/// What only a human can decide; that it cannot be known where the scheduler does not say.
+async fn attention(dir: &Path) -> Value {
+    match tokio::time::timeout(SOON, oldest_waiting(dir)).await {
+        Ok(Ok(items)) => items,
+        Ok(Err(error)) => json!([{ "kind": "unknown", "text": failure::sentence(&error) }]),
+        Err(_) => json!([{ "kind": "unknown", "text": "the scheduler does not answer" }]),
+    }
+}
+
+/// The oldest few things that wait.
+async fn oldest_waiting(dir: &Path) -> Result<Value> {
+    let peer = Access::local(dir)?.scheduler().await?;
     let mut client = peer.operations();
     let overview = peer
         .ask("read what waits", client.get_overview(v1::GetOverviewRequest {}))

@@ -161,6 +161,8 @@ impl Process {
 
 struct End {
     what: String,
+    /// It gave up by itself, so its last words say why.
+    gave_up: bool,
     misconfigured: bool,
 }
 
@@ -168,12 +170,16 @@ impl End {
     fn of(status: ExitStatus) -> Self {
         Self {
             what: format!("it ended: {status}"),
+            gave_up: status.code().is_some_and(|code| code != 0),
             misconfigured: status.code() == Some(MISCONFIGURED),
         }
     }
 
-    /// With the last thing it said.
+    /// With the last thing it said, where that is why.
     fn explained(mut self, home: &Home, name: &str) -> Self {
+        if !self.gave_up {
+            return self;
+        }
         let last = logs::last_words(&logs::path(home, name), 1);
         if !last.trim().is_empty() {
             self.what = format!("{}: {}", self.what, last.trim());
@@ -184,6 +190,7 @@ impl End {
     fn vague(what: String) -> Self {
         Self {
             what,
+            gave_up: false,
             misconfigured: false,
         }
     }
