@@ -5,9 +5,16 @@
 //! `unknown`, is read no sooner than the settle time after its last byte may have left, and is sent again only after
 //! two agreeing reads did not find it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::money::MicroUsdc;
+
+mod class;
 pub mod key;
+
+pub use class::Class;
 
 /// Reads that must agree that an effect is absent before it is sent again.
 pub const ABSENT_READS: u32 = 2;
@@ -37,50 +44,6 @@ pub enum Repeat {
     Freely,
     /// Only after reads found it absent.
     WhenAbsent,
-}
-
-/// Importance of a request, highest first. Classes below delivery are paced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Reading the marketplace for news.
-    Search,
-    /// Reading what is about to be acted on.
-    Confirm,
-    /// Bidding.
-    Propose,
-    /// Files of a delivery.
-    Upload,
-    /// Talking to clients.
-    Message,
-    /// Handing over work.
-    Deliver,
-}
-
-impl Class {
-    /// The word in metrics and grants.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Search => "search",
-            Self::Confirm => "confirm",
-            Self::Propose => "propose",
-            Self::Upload => "upload",
-            Self::Message => "message",
-            Self::Deliver => "deliver",
-        }
-    }
-
-    /// Whether it may spend the last part of the request budget.
-    #[must_use]
-    pub fn may_use_reserve(self) -> bool {
-        self >= Self::Upload
-    }
-
-    /// Whether requests of this class are spread over the minute.
-    #[must_use]
-    pub fn is_paced(self) -> bool {
-        self < Self::Deliver
-    }
 }
 
 impl Kind {
@@ -136,19 +99,36 @@ impl Kind {
         }
     }
 
-    /// Order in which due effects are taken; higher first.
+    /// Order in which due effects are taken; higher first. Within a kind the `worth` decides: what it is expected to
+    /// bring, a point for each doubling from half a dollar on.
     #[must_use]
-    pub fn priority(self) -> i32 {
-        match self {
+    pub fn priority(self, worth: MicroUsdc) -> i32 {
+        let kind = match self {
             Self::Settle => 70,
             Self::Deliver => 60,
-            Self::Upload => 50,
-            Self::Message => 40,
-            Self::Confirm => 30,
-            Self::Propose => 20,
+            Self::Message => 50,
+            Self::Upload => 40,
+            Self::Propose => 30,
+            Self::Confirm => 20,
+        };
+        let doublings = u64::try_from(worth.0).ok().and_then(u64::checked_ilog2).unwrap_or(0);
+        kind + i32::try_from(doublings.saturating_sub(18).min(9)).unwrap_or(0)
+    }
+
+    /// What is due rises by ten points each time it waited this long, though never to [`MOST_AGED`] and above: nothing
+    /// starves, and nothing delays a delivery.
+    #[must_use]
+    pub fn patience(self) -> Duration {
+        match self {
+            // A bid waits behind better ones.
+            Self::Propose => Duration::from_secs(120),
+            _ => Duration::from_secs(10),
         }
     }
 }
+
+/// What waited goes before everything but deliveries and settlements.
+pub const MOST_AGED: i32 = 59;
 
 /// Where an effect stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

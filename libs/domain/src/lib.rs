@@ -1,6 +1,6 @@
 //! The rules of Steward, and nothing else: no IO, no clock, no logging, no async.
 //!
-//! Money, the contract, run, effect and proposal machines, the agent file, bidding, metering and postings. Each machine
+//! Money, the contract, run, effect and proposal machines, the agent file, bidding, the breaker, metering and postings. Each machine
 //! is a function from state and command to state and wishes; whoever calls it saves both in one transaction.
 //!
 //! To add a state: add the variant, its word, its arrows in `apply`, and let the property tests object.
@@ -9,6 +9,7 @@
 
 pub mod agent_file;
 pub mod bidding;
+pub mod breaker;
 pub mod contract;
 pub mod day;
 pub mod effect;

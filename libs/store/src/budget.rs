@@ -3,12 +3,18 @@
 //! Each grant is a row with the next number. Grant `n` may be given when grant `n - limit` is older than 60 seconds or
 //! was given back, so the check costs one look-up whatever the limit, and no 60 seconds ever hold more than `limit`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::breaker::Admission;
 use domain::effect::Class;
 
 use crate::{Error, Store, Tx, effects::millis, tx::exactly_one};
+
+mod breaker;
+
+pub use breaker::record;
 
 /// The window of the platform's limit.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -22,6 +28,8 @@ pub struct Grant {
     pub key: String,
     /// Its number.
     pub seq: i64,
+    /// It is the one call that shows whether the platform works again.
+    pub probe: bool,
 }
 
 /// The answer to asking for a grant.
@@ -29,6 +37,9 @@ pub struct Grant {
 pub enum Answer {
     /// Go.
     Granted(Grant),
+    /// The breaker lets one call through to see whether the platform works again. What was asked for would change
+    /// something there, so a read is made under this grant instead, or it is given back.
+    Probe(Grant),
     /// Not before this much time has passed.
     Wait(Duration),
     /// A human is wanted first.
@@ -37,7 +48,11 @@ pub enum Answer {
 
 /// What one key may do.
 #[derive(Debug, Clone, Copy)]
-pub struct Limit {
+pub struct Limit<'a> {
+    /// The platform, as the breaker of all keys is named: `@` and its host.
+    pub host: &'a str,
+    /// How long a probe may be on its way.
+    pub probe_lease: Duration,
     /// Requests in any 60 seconds, as configured; what the platform's headers say may only lower it.
     pub per_minute: u32,
     /// Thousandths of it that only uploads, messages and deliveries may use.
@@ -57,13 +72,17 @@ pub struct Usage {
     pub blocked_until: Option<DateTime<Utc>>,
     /// Stopped until a human says otherwise.
     pub stopped_reason: Option<String>,
+    /// What the breaker does: `open`, `probing`, `recovering`; nothing when it is closed.
+    pub breaker: Option<&'static str>,
+    /// Of the grants of the last 60 seconds, how many of each class.
+    pub classes: BTreeMap<String, i64>,
 }
 
 /// Asks for one grant.
 ///
 /// # Errors
 /// When a query fails.
-pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit) -> Result<Answer, Error> {
+pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit<'_>) -> Result<Answer, Error> {
     sqlx::query!(
         "-- budget::take
         INSERT INTO scheduler.api_budget (key) VALUES ($1) ON CONFLICT (key) DO NOTHING",
@@ -117,7 +136,41 @@ pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit) -> Result<
     if let Some(seconds) = wait {
         return Ok(Answer::Wait(Duration::from_secs_f64(seconds.clamp(0.001, 3600.0))));
     }
-    grant(tx, key, budget.next_seq, class).await
+    if class == Class::Upload
+        && let Some(wait) = uploads_wait(tx, key, budget.next_seq, full).await?
+    {
+        return Ok(Answer::Wait(wait));
+    }
+    let admission = breaker::admit(tx, key, limit).await?;
+    if let Admission::Wait(wait) = admission {
+        return Ok(Answer::Wait(wait));
+    }
+    let grant = grant(tx, key, budget.next_seq, class, admission == Admission::Probe).await?;
+    Ok(match admission {
+        Admission::Probe if !class.is_read() => Answer::Probe(grant),
+        _ => Answer::Granted(grant),
+    })
+}
+
+/// The platform takes a third as many uploads as other requests. How long until one more may go out.
+async fn uploads_wait(tx: &mut Tx, key: &str, next_seq: i64, full: u32) -> Result<Option<Duration>, Error> {
+    let seconds = sqlx::query_scalar!(
+        "-- budget::uploads_wait
+        SELECT EXTRACT(EPOCH FROM granted_at + $4 * INTERVAL '1 millisecond' - clock_timestamp())::float8 AS wait
+        FROM scheduler.api_grants
+        WHERE key = $1 AND class = 'upload' AND seq >= $2
+          AND granted_at > clock_timestamp() - $4 * INTERVAL '1 millisecond'
+        ORDER BY seq DESC OFFSET $3 LIMIT 1",
+        key,
+        next_seq - i64::from(full),
+        i64::from((full / 3).max(1)) - 1,
+        millis(WINDOW),
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(seconds
+        .flatten()
+        .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.001, 60.0))))
 }
 
 fn unreserved(full: u32, reserve_permille: u32) -> u32 {
@@ -125,7 +178,7 @@ fn unreserved(full: u32, reserve_permille: u32) -> u32 {
     full.saturating_sub(reserved).max(1)
 }
 
-async fn grant(tx: &mut Tx, key: &str, seq: i64, class: Class) -> Result<Answer, Error> {
+async fn grant(tx: &mut Tx, key: &str, seq: i64, class: Class, probe: bool) -> Result<Grant, Error> {
     sqlx::query!(
         "-- budget::grant
         INSERT INTO scheduler.api_grants (key, seq, granted_at, class) VALUES ($1, $2, clock_timestamp(), $3)",
@@ -156,10 +209,11 @@ async fn grant(tx: &mut Tx, key: &str, seq: i64, class: Class) -> Result<Answer,
         .execute(tx.connection())
         .await?;
     }
-    Ok(Answer::Granted(Grant {
+    Ok(Grant {
         key: key.to_owned(),
         seq,
-    }))
+        probe,
+    })
 }
 
 /// Gives a grant back that was not begun in time: nothing was sent.
@@ -175,6 +229,9 @@ pub async fn give_back(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
     )
     .execute(tx.connection())
     .await?;
+    if grant.probe {
+        breaker::give_back(tx, &grant.key).await?;
+    }
     Ok(())
 }
 
@@ -196,40 +253,7 @@ pub async fn block(tx: &mut Tx, key: &str, pause: Duration) -> Result<(), Error>
     Ok(())
 }
 
-/// The breaker: after `threshold` failures in a row everybody waits, twice as long with each further one, up to
-/// ten minutes; any success closes it. Answers whether the breaker is open now.
-///
-/// # Errors
-/// When the update fails.
-pub async fn record_outcome(tx: &mut Tx, key: &str, ok: bool, threshold: i32) -> Result<bool, Error> {
-    if ok {
-        sqlx::query!(
-            "-- budget::record_outcome
-            UPDATE scheduler.api_budget SET failures = 0 WHERE key = $1 AND failures > 0",
-            key,
-        )
-        .execute(tx.connection())
-        .await?;
-        return Ok(false);
-    }
-    let open = sqlx::query_scalar!(
-        "-- budget::record_outcome
-        UPDATE scheduler.api_budget
-        SET failures = failures + 1,
-            blocked_until = CASE WHEN failures + 1 < $2 THEN blocked_until ELSE GREATEST(
-                blocked_until,
-                clock_timestamp() + LEAST(600, POWER(2, LEAST(failures + 1 - $2, 10))) * INTERVAL '1 second') END
-        WHERE key = $1
-        RETURNING failures >= $2 AS \"open!\"",
-        key,
-        threshold,
-    )
-    .fetch_optional(tx.connection())
-    .await?;
-    Ok(open.unwrap_or(false))
-}
-
-/// No request goes out any more until [`resume`]: the key was refused, or the platform wants money.
+/// No request goes out any more until [`resume`]: the key was refused.
 /// Answers true when it was not stopped before.
 ///
 /// # Errors
@@ -253,7 +277,9 @@ pub async fn stop(tx: &mut Tx, key: &str, reason: &str) -> Result<bool, Error> {
 pub async fn resume(tx: &mut Tx, key: &str) -> Result<(), Error> {
     sqlx::query!(
         "-- budget::resume
-        UPDATE scheduler.api_budget SET stopped_reason = NULL, failures = 0 WHERE key = $1",
+        UPDATE scheduler.api_budget
+        SET stopped_reason = NULL, failures = 0, openings = 0, open_until = NULL, probe_until = NULL, gap_ms = 0
+        WHERE key = $1",
         key,
     )
     .execute(tx.connection())
@@ -286,23 +312,41 @@ pub async fn learn_limit(tx: &mut Tx, key: &str, limit: u32) -> Result<(), Error
     Ok(())
 }
 
-/// How each budget is used now.
+/// How each budget is used now. A row whose key begins with `@` stands for the platform: all keys together.
 ///
 /// # Errors
 /// When the query fails.
 pub async fn usage(store: &Store) -> Result<Vec<Usage>, Error> {
-    let rows = sqlx::query_as!(
-        Usage,
+    let rows = sqlx::query!(
         "-- budget::usage
         SELECT b.key, b.learned_limit, b.stopped_reason,
                CASE WHEN b.blocked_until > clock_timestamp() THEN b.blocked_until END AS blocked_until,
-               (SELECT COUNT(*) FROM scheduler.api_grants g
-                WHERE g.key = b.key AND g.granted_at > clock_timestamp() - INTERVAL '60 seconds') AS \"used!\"
+               b.open_until, b.gap_ms, clock_timestamp() AS \"now!\",
+               (SELECT jsonb_object_agg(g.class, g.used) FROM (
+                    SELECT class, COUNT(*) AS used FROM scheduler.api_grants
+                    WHERE key = b.key AND seq >= b.next_seq - 10000
+                      AND granted_at > clock_timestamp() - INTERVAL '60 seconds'
+                    GROUP BY class) g) AS classes
         FROM scheduler.api_budget b
         ORDER BY b.key
         LIMIT 500",
     )
     .fetch_all(&store.pool)
     .await?;
-    Ok(rows)
+    let usage = rows.into_iter().map(|row| {
+        let classes: BTreeMap<String, i64> = row
+            .classes
+            .and_then(|classes| serde_json::from_value(classes).ok())
+            .unwrap_or_default();
+        Usage {
+            breaker: breaker::word(row.open_until, row.gap_ms, row.now),
+            key: row.key,
+            learned_limit: row.learned_limit,
+            used: classes.values().sum(),
+            blocked_until: row.blocked_until.max(row.open_until.filter(|until| *until > row.now)),
+            stopped_reason: row.stopped_reason,
+            classes,
+        }
+    });
+    Ok(usage.collect())
 }

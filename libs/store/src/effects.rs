@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::effect::{self, Command, Kind, State};
+use domain::money::MicroUsdc;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -38,6 +39,8 @@ pub struct NewEffect {
     pub contract_id: Option<Uuid>,
     /// The run that asked for it.
     pub run_id: Option<Uuid>,
+    /// What it is expected to bring: ranks it among its kind.
+    pub worth: MicroUsdc,
     /// Not before this much time has passed.
     pub pause: Duration,
     /// The trace it belongs to.

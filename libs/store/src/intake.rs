@@ -21,6 +21,8 @@ pub struct Claimed {
     pub stale: bool,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// It never came through the door: a read told of it.
+    pub told_by_read: bool,
     /// When it was stored.
     pub received_at: DateTime<Utc>,
     /// Failures so far.
@@ -85,7 +87,7 @@ pub struct Filter {
 pub async fn claim(tx: &mut Tx) -> Result<Option<Claimed>, Error> {
     let row = sqlx::query!(
         r#"-- intake::claim
-        SELECT id, agent, body, stale, traceparent, received_at, attempts,
+        SELECT id, agent, body, stale, traceparent, received_at, attempts, source = 'reconcile' AS "told_by_read!",
                EXTRACT(EPOCH FROM now() - received_at)::FLOAT8 AS "age_secs!"
         FROM ingress.inbox
         WHERE processed_at IS NULL AND dead_reason IS NULL AND next_attempt_at <= now()
@@ -100,6 +102,7 @@ pub async fn claim(tx: &mut Tx) -> Result<Option<Claimed>, Error> {
         agent: row.agent,
         body: Bytes::from(row.body),
         stale: row.stale,
+        told_by_read: row.told_by_read,
         traceparent: row.traceparent,
         received_at: row.received_at,
         attempts: row.attempts,

@@ -14,6 +14,7 @@ pub mod budget;
 pub mod bundles;
 pub mod contracts;
 pub mod dead_letters;
+pub mod delivery_log;
 pub mod deployments;
 pub mod doors;
 pub mod drift;

@@ -99,6 +99,94 @@ pub async fn put(
     Ok(put.rows_affected() == 1)
 }
 
+/// A message as a read or a webhook tells of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard<'a> {
+    /// Its contract, as the platform calls it.
+    pub contract: &'a str,
+    /// Who spoke; `None` when the platform does not say.
+    pub side: Option<Side>,
+    /// Foreign text.
+    pub body: &'a str,
+}
+
+/// Whether a message that a read tells of is known: by its id, as one whose webhook did not name it, or as our own. The
+/// one it is found to be keeps the id.
+///
+/// # Errors
+/// When a query fails.
+pub async fn recognise(tx: &mut Tx, agent: &str, external_id: &str, heard: Heard<'_>) -> Result<bool, Error> {
+    let known = sqlx::query_scalar!(
+        r#"-- messages::recognise
+        SELECT EXISTS (
+            SELECT FROM scheduler.messages m JOIN scheduler.contracts c ON c.id = m.contract_id
+            WHERE c.agent = $1 AND c.external_id = $2 AND (m.natural_key = $3 OR m.external_id = $3)) AS "known!""#,
+        agent,
+        heard.contract,
+        external_id,
+    )
+    .fetch_one(tx.connection())
+    .await?;
+    if known {
+        return Ok(true);
+    }
+    // Whose side is not told may be ours.
+    let named = sqlx::query!(
+        "-- messages::recognise
+        UPDATE scheduler.messages SET external_id = $3
+        WHERE id = (
+            SELECT m.id FROM scheduler.messages m JOIN scheduler.contracts c ON c.id = m.contract_id
+            WHERE c.agent = $1 AND c.external_id = $2 AND m.external_id IS NULL AND btrim(m.body) = btrim($4)
+              AND ($5::text IS NULL OR m.side = $5)
+            ORDER BY m.id LIMIT 1)",
+        agent,
+        heard.contract,
+        external_id,
+        heard.body,
+        heard.side.map(Side::name),
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(named.rows_affected() == 1)
+}
+
+/// A webhook that names no message tells of one that a read had told of: it is the same. Answers whether there was one.
+///
+/// # Errors
+/// When the update fails.
+pub async fn heard_again(tx: &mut Tx, contract: Uuid, side: Side, body: &str) -> Result<bool, Error> {
+    let same = sqlx::query!(
+        "-- messages::heard_again
+        UPDATE scheduler.messages SET unheard = FALSE
+        WHERE id = (
+            SELECT id FROM scheduler.messages
+            WHERE contract_id = $1 AND side = $2 AND unheard AND btrim(body) = btrim($3)
+            ORDER BY id LIMIT 1)",
+        contract,
+        side.name(),
+        body,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(same.rows_affected() == 1)
+}
+
+/// Remembers that only a read told of a message: its webhook may still come.
+///
+/// # Errors
+/// When the update fails.
+pub async fn told_by_read(tx: &mut Tx, contract: Uuid, external_id: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "-- messages::told_by_read
+        UPDATE scheduler.messages SET unheard = TRUE, external_id = $2 WHERE contract_id = $1 AND natural_key = $2",
+        contract,
+        external_id,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
 /// Messages of the last `seconds` to an agent whose attachments are not known, newest first.
 ///
 /// # Errors

@@ -169,6 +169,7 @@ async fn place(
         gig_id: Some(bid.gig_id),
         contract_id: None,
         run_id: None,
+        worth: MicroUsdc(bid.amount.0 / 1000 * i64::from(bid.score.total)),
         pause: Duration::ZERO,
         traceparent: traceparent.map(str::to_owned),
     };

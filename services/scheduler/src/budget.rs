@@ -1,19 +1,26 @@
 //! Spending the request budget of a marketplace key: every call to the marketplace takes a grant first and reports how
-//! it went, whichever replica makes it.
+//! it went, whichever replica makes it. The breakers before a platform that fails are part of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawgig::{Reply, Verdict};
+use domain::breaker::{Change, Outcome, Policy};
 use domain::effect::Class;
 use store::budget::{self, Answer, Grant, Limit};
+use store::{Tx, notices};
 
 use crate::desk::Desk;
 
 /// A grant not begun within this time is given back: counted later, it could break the window.
 const FRESH: Duration = Duration::from_secs(1);
-/// Failures in a row that open the breaker.
-const BREAKER_AFTER: i32 = 5;
+/// Calls in a minute before the share of those that fail means something.
+const SHARE_OF_CALLS: u32 = 20;
+/// The kind of the notice that a key was refused.
+pub(crate) const KEY_STOPPED: &str = "key_stopped";
+/// The kind of the notice that the marketplace fails so much that calls wait.
+const FAILING: &str = "marketplace_failing";
+const REFUSED: &str = "the marketplace refused the key (401): set a valid one, then resume";
 /// Part of the budget only uploads, messages and deliveries may use.
 const RESERVE_PERMILLE: u32 = 200;
 
@@ -21,6 +28,8 @@ const RESERVE_PERMILLE: u32 = 200;
 #[derive(Debug, Clone)]
 pub struct Budget {
     desk: Arc<Desk>,
+    /// The platform, as the breaker of all keys is named.
+    host: Arc<str>,
 }
 
 /// A grant in hand.
@@ -42,8 +51,11 @@ impl Held {
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
     /// Not before this much time has passed.
-    #[error("the request budget is used up for {0:?}")]
+    #[error("no call may be made for {0:?}: the request budget is used up, or the marketplace keeps failing")]
     Wait(Duration),
+    /// One read is to be made first, to see whether the marketplace works again.
+    #[error("the marketplace kept failing: one read is to be made first")]
+    Probe(Held),
     /// A human is wanted first.
     #[error("calls with this key are stopped: {0}")]
     Stopped(String),
@@ -56,30 +68,36 @@ impl Budget {
     /// Over the desk's store.
     #[must_use]
     pub fn new(desk: Arc<Desk>) -> Self {
-        Self { desk }
+        let host = desk.config.marketplace.base_url.host_str().unwrap_or("marketplace");
+        let host = format!("@{host}").into();
+        Self { desk, host }
     }
 
     /// Takes a grant if there is one now.
     ///
     /// # Errors
-    /// [`Denied`] with the time to wait or the reason of the stop.
+    /// [`Denied`] with the time to wait, the reason of the stop, or the grant of a probe.
     pub async fn take(&self, agent: &str, class: Class) -> Result<Held, Denied> {
+        let market = &self.desk.config.marketplace;
         let limit = Limit {
-            per_minute: self.desk.config.marketplace.rate_limit_per_minute,
+            host: &self.host,
+            probe_lease: market.request_timeout + FRESH,
+            per_minute: market.rate_limit_per_minute,
             reserve_permille: RESERVE_PERMILLE,
         };
         let since = Instant::now();
         let answer = store::run_tx!(self.desk.store, "budget_take", |tx| {
             budget::take(tx, agent, class, limit).await
         })?;
-        match answer {
-            Answer::Granted(grant) => {
-                metrics::counter!(crate::metrics::REQUESTS, "class" => class.name()).increment(1);
-                Ok(Held { grant, since })
-            }
-            Answer::Wait(wait) => Err(Denied::Wait(wait)),
-            Answer::Stopped(reason) => Err(Denied::Stopped(reason)),
-        }
+        let (grant, is_probe) = match answer {
+            Answer::Granted(grant) => (grant, false),
+            Answer::Probe(grant) => (grant, true),
+            Answer::Wait(wait) => return Err(Denied::Wait(wait)),
+            Answer::Stopped(reason) => return Err(Denied::Stopped(reason)),
+        };
+        metrics::counter!(crate::metrics::REQUESTS, "class" => class.name()).increment(1);
+        let held = Held { grant, since };
+        if is_probe { Err(Denied::Probe(held)) } else { Ok(held) }
     }
 
     /// Takes a grant, waiting for one at most `patience`.
@@ -91,6 +109,10 @@ impl Budget {
         loop {
             match self.take(agent, class).await {
                 Err(Denied::Wait(wait)) if Instant::now() + wait <= until => tokio::time::sleep(wait).await,
+                Err(Denied::Probe(held)) => {
+                    self.give_back(held).await;
+                    return Err(Denied::Wait(FRESH));
+                }
                 other => return other,
             }
         }
@@ -125,19 +147,10 @@ impl Budget {
         let limit = rate.and_then(|rate| rate.limit).filter(|_| limit_counts);
         let verdict = outcome.as_ref().err().map(clawgig::Error::verdict);
         let status = outcome.as_ref().err().and_then(clawgig::Error::status);
-        let stop = match verdict {
-            Some(Verdict::Unauthorized) => Some("the marketplace refused the key (401): set a valid one, then resume"),
-            Some(Verdict::PlatformDown) => {
-                Some("the marketplace answered 402: it is down or wants money; nothing was paid")
-            }
-            _ => None,
-        };
         let block = match verdict {
             Some(Verdict::Retry { after }) if status == Some(429) => Some(after.unwrap_or(Duration::from_secs(60))),
             _ => None,
         };
-        // An answer below 500 says the platform works, whatever it thinks of the request.
-        let works = outcome.is_ok() || status.is_some_and(|status| status < 500);
         let configured = self.desk.config.marketplace.rate_limit_per_minute;
         let learned = store::run_tx!(self.desk.store, "budget_learn", |tx| {
             if let Some(limit) = limit {
@@ -146,21 +159,70 @@ impl Budget {
             if let Some(pause) = block {
                 budget::block(tx, agent, pause).await?;
             }
-            let newly_stopped = match stop {
-                Some(reason) => budget::stop(tx, agent, reason).await?,
-                None => false,
-            };
-            if newly_stopped && let Some(reason) = stop {
-                store::notices::raise(tx, "key_stopped", agent, reason).await?;
+            let stopped = verdict == Some(Verdict::Unauthorized) && budget::stop(tx, agent, REFUSED).await?;
+            if stopped {
+                notices::raise(tx, KEY_STOPPED, agent, REFUSED).await?;
             }
-            let open = budget::record_outcome(tx, agent, works, BREAKER_AFTER).await?;
-            Ok((newly_stopped, open))
+            let changes = budget::record(tx, agent, &self.host, of_platform(verdict, status), &self.policy()).await?;
+            self.tell(tx, agent, verdict, changes).await?;
+            Ok((stopped, changes))
         });
         match learned {
-            Ok((true, _)) => tracing::error!(agent, reason = stop, "calls to the marketplace are stopped"),
-            Ok((_, true)) => tracing::warn!(agent, "the marketplace keeps failing: calls wait"),
+            Ok((true, _)) => tracing::error!(agent, reason = REFUSED, "calls to the marketplace are stopped"),
+            Ok((_, (Change::Opened, _) | (_, Change::Opened))) => {
+                tracing::warn!(agent, "the marketplace keeps failing: calls wait");
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(agent, %error, "the outcome of a call could not be noted"),
         }
+    }
+
+    fn policy(&self) -> Policy {
+        let breaker = &self.desk.config.breaker;
+        Policy {
+            failures: breaker.failures,
+            share_permille: breaker.share_permille,
+            of_calls: SHARE_OF_CALLS,
+            first_pause: breaker.first_pause,
+            longest_pause: breaker.longest_pause,
+        }
+    }
+
+    /// A notice while calls wait: for the platform, or for one key alone.
+    async fn tell(
+        &self,
+        tx: &mut Tx,
+        agent: &str,
+        verdict: Option<Verdict>,
+        (of_key, of_host): (Change, Change),
+    ) -> Result<(), store::Error> {
+        for (change, key) in [(of_host, self.host.as_ref()), (of_key, agent)] {
+            match change {
+                Change::Opened => {
+                    let body = match verdict {
+                        Some(Verdict::PlatformDown) => {
+                            "the marketplace answered 402: it is down, or wants money. Nothing was paid; it is asked again every few minutes"
+                        }
+                        _ => "calls to the marketplace keep failing: they wait, and one read after another is tried",
+                    };
+                    notices::raise(tx, FAILING, key, body).await?;
+                }
+                Change::Recovering | Change::Closed => {
+                    notices::resolve(tx, FAILING, key).await?;
+                }
+                Change::None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an answer says about the platform: one below 500 says that it works, whatever it thinks of the request.
+fn of_platform(verdict: Option<Verdict>, status: Option<u16>) -> Outcome {
+    match (verdict, status) {
+        (Some(Verdict::PlatformDown), _) => Outcome::Down,
+        (None, _) => Outcome::Works,
+        (Some(_), Some(status)) if status < 500 => Outcome::Works,
+        (Some(_), _) => Outcome::Fails,
     }
 }

@@ -241,6 +241,7 @@ fn effect_of(contract: &Contract, kind: effect::Kind, natural_key: String, trace
         gig_id: contract.gig_id,
         contract_id: Some(contract.id),
         run_id: None,
+        worth: domain::money::MicroUsdc::ZERO,
         pause: std::time::Duration::ZERO,
         traceparent: trace_of(contract, traceparent),
     }

@@ -23,6 +23,7 @@ use crate::wake::Topic;
 mod confirm;
 mod gate;
 mod outcome;
+mod probe;
 mod send;
 mod verify;
 
@@ -125,13 +126,17 @@ impl Courier {
     }
 
     /// A grant for what calls the marketplace; nothing for what does not. `Err` holds the time to wait, if it is known.
-    async fn grant(&self, due: &Due) -> Result<Result<Option<Held>, Option<Duration>>, store::Error> {
+    async fn grant(self: &Arc<Self>, due: &Due) -> Result<Result<Option<Held>, Option<Duration>>, store::Error> {
         let Some(class) = due.kind.class() else {
             return Ok(Ok(None));
         };
         match self.budget.take(&due.agent, class).await {
             Ok(held) => Ok(Ok(Some(held))),
             Err(Denied::Wait(wait)) => Ok(Err(Some(wait))),
+            Err(Denied::Probe(held)) => {
+                self.probe(due.agent.clone(), held);
+                Ok(Err(None))
+            }
             Err(Denied::Stopped(_)) => Ok(Err(None)),
             Err(Denied::Store(error)) => Err(error),
         }

@@ -31,11 +31,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// # Errors
 /// When a row cannot be saved.
 pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> Result<(), Error> {
-    for duty in [reconcile::CONTRACTS, reconcile::PROPOSALS, reconcile::MESSAGES] {
+    for duty in [
+        reconcile::CONTRACTS,
+        reconcile::PROPOSALS,
+        reconcile::MESSAGES,
+        reconcile::DELIVERIES,
+    ] {
         duties::ensure(tx, duty, agent).await?;
     }
     // What is posted from now on is told by webhooks first.
-    duties::ensure_later(tx, reconcile::GIGS, agent, desk.config.reconcile.gigs_every).await?;
+    let settings = &desk.config.reconcile;
+    duties::ensure_later(tx, reconcile::GIGS, agent, settings.gigs_every).await?;
+    if settings.poll {
+        reconcile::hasten_all(tx, agent, settings.wakeful_every).await?;
+    }
     Ok(())
 }
 
@@ -115,6 +124,7 @@ async fn work(desk: &Desk, reader: &Reader, objects: &Objects, duty: &Duty) {
             reconcile::PROPOSALS => reader.proposals(&duty.key).await,
             reconcile::MESSAGES => reader.messages(&duty.key).await,
             reconcile::GIGS => reader.gigs(&duty.key).await,
+            reconcile::DELIVERIES => reader.deliveries(&duty.key).await,
             retention::RETENTION => retention::sweep(desk, objects).await,
             // A newer release's duty: left to it.
             _ => Ok(LONGEST_PAUSE),

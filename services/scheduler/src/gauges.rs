@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::replicas::{self, Offer};
-use store::{overview, run_tx};
+use store::{budget, overview, run_tx};
 
 use crate::desk::Desk;
 use crate::drift;
-use crate::metrics::{DEAD_LETTERS, EFFECTS_OPEN, INBOX_OLDEST, INBOX_OPEN, RUNS_ACTIVE, RUNS_QUEUED};
+use crate::metrics::{
+    BREAKER, BUDGET_USED, DEAD_LETTERS, EFFECTS_OPEN, INBOX_OLDEST, INBOX_OPEN, RUNS_ACTIVE, RUNS_QUEUED,
+};
 use crate::work::Sessions;
 
 /// Between two looks.
@@ -23,6 +25,10 @@ pub async fn run(desk: Arc<Desk>, sessions: Sessions) {
         match overview::read(&desk.store).await {
             Ok(seen) => set(&seen),
             Err(error) => tracing::debug!(%error, "gauges could not be read"),
+        }
+        match budget::usage(&desk.store).await {
+            Ok(budgets) => budgets.iter().for_each(show_budget),
+            Err(error) => tracing::debug!(%error, "the request budgets could not be read"),
         }
         if let Err(error) = report(&desk, &sessions).await {
             tracing::debug!(%error, "the others could not be told what is here");
@@ -66,6 +72,18 @@ pub(crate) fn here(sessions: &Sessions) -> Offer {
         executors: i32::try_from(executors.len()).unwrap_or(i32::MAX),
         slots_free: i32::try_from(free).unwrap_or(i32::MAX),
     }
+}
+
+fn show_budget(usage: &budget::Usage) {
+    let breaker = match usage.breaker {
+        None => 0.0,
+        Some("recovering") => 1.0,
+        Some("probing") => 2.0,
+        Some(_) => 3.0,
+    };
+    let used = f64::from(u32::try_from(usage.used.max(0)).unwrap_or(u32::MAX));
+    metrics::gauge!(BUDGET_USED, "key" => usage.key.clone()).set(used);
+    metrics::gauge!(BREAKER, "key" => usage.key.clone()).set(breaker);
 }
 
 fn set(seen: &overview::Overview) {

@@ -20,6 +20,7 @@ use crate::metrics::{INTAKE_FAILURES, INTAKE_LAG, INTAKE_ROWS};
 use crate::wake::Topic;
 
 mod act;
+mod fee;
 mod reply;
 
 /// Idle polls slow down to this.

@@ -14,6 +14,8 @@ pub const STEPS: &str = "steward_scheduler_contract_steps_total";
 pub const BIDS: &str = "steward_scheduler_bids_total";
 /// Duties done, by `duty` and `outcome`.
 pub const DUTIES: &str = "steward_scheduler_duties_total";
+/// Webhooks that never came and were taken from the marketplace's log.
+pub const HEALED: &str = "steward_scheduler_webhooks_healed_total";
 /// Rows removed by retention, by `table`.
 pub const RETIRED: &str = "steward_scheduler_retired_rows_total";
 /// Unprocessed inbox rows.
@@ -31,6 +33,10 @@ pub const DEAD_LETTERS: &str = "steward_scheduler_dead_letters";
 
 /// Requests to the marketplace that were granted, by class.
 pub const REQUESTS: &str = "steward_scheduler_marketplace_requests_total";
+/// Requests of the last 60 seconds, by `key`.
+pub const BUDGET_USED: &str = "steward_scheduler_marketplace_budget_used";
+/// The breaker, by `key` (`@…` is the marketplace as a whole): 0 closed, 1 recovering, 2 probing, 3 open.
+pub const BREAKER: &str = "steward_scheduler_marketplace_breaker";
 /// Time an effect was worked on, by kind and outcome.
 pub const EFFECT_SECONDS: &str = "steward_scheduler_effect_seconds";
 /// Executors connected to this process.
@@ -52,6 +58,10 @@ pub(crate) fn describe() {
     describe_counter!(STEPS, "Contract steps that changed something, by command and state");
     describe_counter!(BIDS, "Gigs decided on, by decision");
     describe_counter!(DUTIES, "Duties done, by duty and outcome");
+    describe_counter!(
+        HEALED,
+        "Webhooks that never came and were taken from the marketplace's log"
+    );
     describe_counter!(RETIRED, "Rows removed by retention, by table");
     describe_gauge!(INBOX_OPEN, "Unprocessed inbox rows");
     describe_gauge!(INBOX_OLDEST, Unit::Seconds, "Age of the oldest unprocessed inbox row");
@@ -60,6 +70,11 @@ pub(crate) fn describe() {
     describe_gauge!(EFFECTS_OPEN, "Effects on their way");
     describe_gauge!(DEAD_LETTERS, "Dead letters of all kinds");
     describe_counter!(REQUESTS, "Requests to the marketplace that were granted, by class");
+    describe_gauge!(
+        BUDGET_USED,
+        "Requests to the marketplace in the last 60 seconds, by key"
+    );
+    describe_gauge!(BREAKER, "The breaker: 0 closed, 1 recovering, 2 probing, 3 open");
     describe_histogram!(
         EFFECT_SECONDS,
         Unit::Seconds,

@@ -23,8 +23,10 @@ use crate::marketplace::{self, Marketplace};
 use crate::observe;
 use crate::wake::Topic;
 
+mod deliveries;
 mod gigs;
 mod messages;
+mod news;
 
 /// The duty of reading an agent's contracts; its key is the agent's name.
 pub const CONTRACTS: &str = "reconcile_contracts";
@@ -34,10 +36,23 @@ pub const PROPOSALS: &str = "reconcile_proposals";
 pub const MESSAGES: &str = "reconcile_messages";
 /// The duty of reading open gigs.
 pub const GIGS: &str = "reconcile_gigs";
+/// The duty of comparing the marketplace's log of webhooks with the inbox.
+pub const DELIVERIES: &str = "reconcile_deliveries";
 /// Pages of one walk.
 const PAGES: u32 = 40;
 /// Open rows compared with one walk.
 const MOST_OPEN: i64 = 2000;
+
+/// Has everything webhooks usually tell read within this time.
+///
+/// # Errors
+/// When an update fails.
+pub async fn hasten_all(tx: &mut store::Tx, agent: &str, within: Duration) -> Result<(), store::Error> {
+    for duty in [CONTRACTS, PROPOSALS, MESSAGES, GIGS] {
+        store::duties::hasten(tx, duty, agent, within).await?;
+    }
+    Ok(())
+}
 
 /// Why a walk ended early.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +126,10 @@ impl Reader {
             }
         }
         let still_open = !rows::open_of_agent(&self.desk.store, agent, 1).await?.is_empty();
-        Ok(if still_open {
-            settings.contracts_every
-        } else {
-            settings.contracts_idle_every
-        })
+        if still_open {
+            return Ok(settings.contracts_every);
+        }
+        self.every(agent, settings.contracts_idle_every).await
     }
 
     /// Takes the step of one listed contract. Answers whether it was news.
@@ -141,7 +155,7 @@ impl Reader {
     /// # Errors
     /// When the list cannot be read; what was read before counts.
     pub async fn proposals(&self, agent: &str) -> Result<Duration, Error> {
-        let every = self.desk.config.reconcile.proposals_every;
+        let every = self.every(agent, self.desk.config.reconcile.proposals_every).await?;
         let mut unseen = proposals::open_gigs(&self.desk.store, agent, MOST_OPEN).await?;
         // Nothing that could have changed: the read is saved.
         if unseen.is_empty() {

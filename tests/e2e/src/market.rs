@@ -112,6 +112,15 @@ impl Market {
             .await
     }
 
+    /// The calls made to the marketplace so far, oldest first: method, path, status, when.
+    ///
+    /// # Errors
+    /// When the simulator does not answer.
+    pub async fn calls(&self) -> Result<Vec<Value>> {
+        let log = self.call(Method::GET, "log?since=0", None).await?;
+        Ok(array(&log, "entries").to_vec())
+    }
+
     /// Arms these faults in place of all others.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub struct Options {
     pub replicas: Vec<(&'static str, usize)>,
     /// Requests a minute; the simulated default is too many to notice.
     pub rate_limit: Option<u32>,
+    /// Without a public door.
+    pub poll: bool,
     /// Environment of the supervisor, such as another `REDIS_URL`.
     pub env: Vec<(String, String)>,
     /// An operator's own settings by service, as TOML.
@@ -59,7 +61,8 @@ impl Options {
         let replicas = replicas.flat_map(|(service, count)| ["--replicas".to_owned(), format!("{service}={count}")]);
         let limit = self.rate_limit.iter();
         let limit = limit.flat_map(|limit| ["--rate-limit".to_owned(), limit.to_string()]);
-        agents.chain(replicas).chain(limit).collect()
+        let poll = self.poll.then(|| "--poll".to_owned());
+        agents.chain(replicas).chain(limit).chain(poll).collect()
     }
 }
 

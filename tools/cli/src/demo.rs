@@ -41,6 +41,7 @@ pub(crate) async fn run(global: &Global, options: Demo, out: &Out) -> Result<u8>
         replicas: options.replicas.clone(),
         rate_limit: RATE_LIMIT,
         quiet_market: true,
+        poll: false,
         seed: options.seed,
         listen: None,
         console_listen: None,

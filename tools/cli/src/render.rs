@@ -81,6 +81,10 @@ pub(crate) fn shown(value: &Value, how: As) -> String {
         (_, Value::String(text)) => plain(text),
         (_, Value::Bool(true)) => "yes".to_owned(),
         (_, Value::Bool(false)) => "no".to_owned(),
+        (_, Value::Object(parts)) => {
+            let part = |(name, value): (&String, &Value)| format!("{} {}", plain(name), shown(value, how));
+            parts.iter().map(part).collect::<Vec<_>>().join(", ")
+        }
         (_, other) => other.to_string(),
     }
 }
@@ -145,6 +149,14 @@ mod tests {
         for (permille, text) in [(950, "0.95"), (0, "0.00"), (1000, "1.00"), (905, "0.905"), (7, "0.007")] {
             assert_eq!(shown(&json!(permille), As::Permille), text);
         }
+    }
+
+    #[test]
+    fn parts_are_named() {
+        assert_eq!(
+            shown(&json!({ "deliver": 3, "search": 2 }), As::Text),
+            "deliver 3, search 2"
+        );
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
         replicas: options.replicas.clone(),
         rate_limit: options.rate_limit,
         quiet_market: options.quiet_market,
+        poll: options.poll,
         seed: options.seed,
         listen: options.listen,
         console_listen: options.console_listen,

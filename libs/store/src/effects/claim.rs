@@ -21,20 +21,29 @@ pub struct Due {
     pub state: State,
 }
 
-/// What is due, most important first. Takes nothing: [`begin`] does.
+/// What is due, most important first; what waited long counts as more important. Takes nothing: [`begin`] does.
 ///
 /// # Errors
 /// When the query fails.
 pub async fn due(store: &Store, limit: i64) -> Result<Vec<Due>, Error> {
+    let kinds = Kind::ALL.map(|kind| kind.name().to_owned());
+    let patience = Kind::ALL.map(|kind| kind.patience().as_secs_f64());
     let rows = sqlx::query!(
-        "-- effects::due
-        SELECT id, agent, kind, state FROM scheduler.effects e
-        WHERE state IN ('pending', 'unknown') AND dead_reason IS NULL AND not_before <= now()
-          AND (kind = 'settle' OR NOT EXISTS (
+        r#"-- effects::due
+        SELECT e.id, e.agent, e.kind, e.state
+        FROM scheduler.effects e JOIN UNNEST($2::text[], $3::float8[]) AS known (kind, patience) USING (kind)
+        WHERE e.state IN ('pending', 'unknown') AND e.dead_reason IS NULL AND e.not_before <= now()
+          AND (e.kind = 'settle' OR NOT EXISTS (
               SELECT FROM scheduler.api_budget b WHERE b.key = e.agent AND b.stopped_reason IS NOT NULL))
-        ORDER BY priority DESC, not_before
-        LIMIT $1",
+        ORDER BY e.priority + LEAST(
+                     10 * LEAST(FLOOR(EXTRACT(EPOCH FROM now() - e.not_before) / known.patience), 10)::int,
+                     GREATEST($4 - e.priority, 0)) DESC,
+                 e.not_before
+        LIMIT $1"#,
         limit,
+        &kinds[..],
+        &patience[..],
+        domain::effect::MOST_AGED,
     )
     .fetch_all(&store.pool)
     .await?;

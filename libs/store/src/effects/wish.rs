@@ -44,7 +44,7 @@ pub async fn insert(tx: &mut Tx, new: &NewEffect) -> Result<Uuid, Error> {
         new.natural_key,
         state.name(),
         new.after,
-        new.kind.priority(),
+        new.kind.priority(new.worth),
         new.payload,
         new.gig_id,
         new.contract_id,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::breaker::{Change, Outcome, Policy};
 use domain::effect::{Class, Kind};
 use store::budget::{self, Answer, Limit};
 use store::{Store, effects, run_tx};
@@ -9,9 +10,19 @@ use testkit::Database;
 
 use crate::{fixture, store_of};
 
-const LIMIT: Limit = Limit {
+const LIMIT: Limit<'_> = Limit {
+    host: "@market",
+    probe_lease: Duration::from_secs(30),
     per_minute: 10,
     reserve_permille: 200,
+};
+
+const POLICY: Policy = Policy {
+    failures: 3,
+    share_permille: 500,
+    of_calls: 20,
+    first_pause: Duration::from_secs(60),
+    longest_pause: Duration::from_secs(600),
 };
 
 async fn take(store: &Store, class: Class) -> Answer {
@@ -94,19 +105,110 @@ async fn a_block_or_a_stop_holds_for_everybody() {
     assert_eq!(take(&other, Class::Deliver).await, Answer::Stopped("401".to_owned()));
 }
 
+async fn record(store: &Store, key: &str, outcome: Outcome) -> (Change, Change) {
+    run_tx!(store, "record", |tx| budget::record(
+        tx, key, "@market", outcome, &POLICY
+    )
+    .await)
+    .unwrap()
+}
+
+/// As if the breakers' pause were over.
+async fn let_pauses_pass(database: &Database) {
+    let past = "UPDATE scheduler.api_budget SET open_until = now() - INTERVAL '1 second' WHERE open_until IS NOT NULL";
+    testkit::execute(database.url(), past).await.unwrap();
+}
+
 #[tokio::test]
-async fn the_breaker_opens_after_failures_in_a_row_and_a_success_closes_it() {
+async fn a_platform_that_fails_with_any_key_is_left_alone_by_all() {
     let database = Database::create().await.unwrap();
     let store = store_of(&database, "scheduler");
-    take(&store, Class::Deliver).await;
-    for expected in [false, false, true] {
-        let open = run_tx!(store, "fail", |tx| budget::record_outcome(tx, "demo", false, 3).await).unwrap();
-        assert_eq!(open, expected);
+    for key in ["demo", "other"] {
+        run_tx!(store, "take", |tx| budget::take(tx, key, Class::Deliver, LIMIT).await).unwrap();
     }
-    assert!(matches!(take(&store, Class::Deliver).await, Answer::Wait(_)));
-    run_tx!(store, "ok", |tx| budget::record_outcome(tx, "demo", true, 3).await).unwrap();
-    let open = run_tx!(store, "fail", |tx| budget::record_outcome(tx, "demo", false, 3).await).unwrap();
-    assert!(!open, "one failure after a success opened the breaker");
+    assert_eq!(
+        record(&store, "other", Outcome::Fails).await,
+        (Change::None, Change::None)
+    );
+    assert_eq!(
+        record(&store, "demo", Outcome::Fails).await,
+        (Change::None, Change::None)
+    );
+    assert_eq!(
+        record(&store, "other", Outcome::Fails).await,
+        (Change::None, Change::Opened)
+    );
+    let third = run_tx!(store, "take", |tx| budget::take(tx, "third", Class::Deliver, LIMIT)
+        .await)
+    .unwrap();
+    assert!(matches!(third, Answer::Wait(_)), "{third:?}");
+}
+
+#[tokio::test]
+async fn after_a_pause_one_read_is_tried_by_one_of_all_replicas() {
+    let database = Database::create().await.unwrap();
+    let (one, other) = (store_of(&database, "scheduler"), store_of(&database, "scheduler"));
+    take(&one, Class::Deliver).await;
+    for _ in 0..3 {
+        record(&one, "demo", Outcome::Fails).await;
+    }
+    assert!(matches!(take(&one, Class::Deliver).await, Answer::Wait(_)));
+    let_pauses_pass(&database).await;
+    let Answer::Probe(unused) = take(&one, Class::Deliver).await else {
+        panic!("a write was let through, or nothing was")
+    };
+    assert!(matches!(take(&other, Class::Search).await, Answer::Wait(_)));
+    run_tx!(one, "back", |tx| budget::give_back(tx, &unused).await).unwrap();
+    assert!(matches!(take(&other, Class::Search).await, Answer::Granted(grant) if grant.probe));
+    assert!(matches!(take(&one, Class::Confirm).await, Answer::Wait(_)));
+    assert_eq!(
+        record(&other, "demo", Outcome::Works).await,
+        (Change::Recovering, Change::Recovering)
+    );
+    assert!(matches!(take(&one, Class::Deliver).await, Answer::Granted(_)));
+    let Answer::Wait(gap) = take(&one, Class::Deliver).await else {
+        panic!("what piled up went out at once")
+    };
+    assert!(gap <= Duration::from_secs(1), "{gap:?}");
+    for _ in 0..5 {
+        record(&one, "demo", Outcome::Works).await;
+    }
+    assert!(
+        budget::usage(&one)
+            .await
+            .unwrap()
+            .iter()
+            .all(|usage| usage.breaker.is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_key_whose_calls_fail_by_half_waits_though_some_work() {
+    let database = Database::create().await.unwrap();
+    let store = store_of(&database, "scheduler");
+    let many = Limit {
+        per_minute: 1000,
+        ..LIMIT
+    };
+    let mut changes = Vec::new();
+    for call in 0..40 {
+        run_tx!(store, "take", |tx| budget::take(tx, "demo", Class::Deliver, many).await).unwrap();
+        let outcome = if call % 2 == 0 { Outcome::Fails } else { Outcome::Works };
+        changes.push(record(&store, "demo", outcome).await.0);
+    }
+    let opened = changes.iter().position(|change| *change == Change::Opened);
+    assert!(opened.is_some_and(|call| (18..24).contains(&call)), "{opened:?}");
+}
+
+#[tokio::test]
+async fn uploads_are_a_third_of_the_requests_at_most() {
+    let database = Database::create().await.unwrap();
+    let store = store_of(&database, "scheduler");
+    for _ in 0..3 {
+        assert!(matches!(take(&store, Class::Upload).await, Answer::Granted(_)));
+    }
+    assert!(matches!(take(&store, Class::Upload).await, Answer::Wait(wait) if wait > Duration::from_secs(50)));
+    assert!(matches!(take(&store, Class::Deliver).await, Answer::Granted(_)));
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ pub fn effect(kind: Kind, natural_key: &str, contract: Uuid, after: Option<Uuid>
         gig_id: None,
         contract_id: Some(contract),
         run_id: None,
+        worth: domain::money::MicroUsdc::ZERO,
         pause: std::time::Duration::ZERO,
         traceparent: None,
     }

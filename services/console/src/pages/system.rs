@@ -59,3 +59,13 @@ pub(crate) async fn page(
         ledger: console.scene.look().ledger,
     })
 }
+
+/// What the requests of the last minute were for, the most important first.
+pub(crate) fn classes(budget: &v1::RequestBudget) -> String {
+    const CLASSES: [&str; 6] = ["deliver", "message", "upload", "propose", "confirm", "search"];
+    let used = CLASSES.into_iter().filter_map(|class| {
+        let used = budget.used_by_class.get(class)?;
+        Some(format!("{class} {used}"))
+    });
+    used.collect::<Vec<_>>().join(" · ")
+}

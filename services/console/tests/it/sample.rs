@@ -371,6 +371,7 @@ fn budget(key: &str, used: u32) -> v1::RequestBudget {
         key: key.to_owned(),
         limit_per_minute: 28,
         used_last_minute: used,
+        used_by_class: [("deliver".to_owned(), 2), ("search".to_owned(), used - 2)].into(),
         ..Default::default()
     }
 }

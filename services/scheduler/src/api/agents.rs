@@ -92,7 +92,7 @@ impl Agents for Api {
             duties::ensure_for_agent(tx, &self.desk, &name).await?;
             // Calls may have been stopped because of the old key.
             budget::resume(tx, &name).await?;
-            notices::resolve(tx, "key_stopped", &name).await?;
+            notices::resolve(tx, crate::budget::KEY_STOPPED, &name).await?;
             audit::record(tx, actor, "agents.credentials", &name, None).await?;
             Ok(())
         })?;

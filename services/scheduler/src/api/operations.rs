@@ -264,5 +264,11 @@ fn request_budget(usage: budget::Usage, configured: u32) -> RequestBudget {
         used_last_minute: shapes::count(usage.used),
         blocked_until: usage.blocked_until.map(timestamp),
         stopped_reason: usage.stopped_reason.unwrap_or_default(),
+        breaker: usage.breaker.unwrap_or_default().to_owned(),
+        used_by_class: usage
+            .classes
+            .into_iter()
+            .map(|(class, used)| (class, shapes::count(used)))
+            .collect(),
     }
 }

@@ -130,6 +130,16 @@ pub fn paces(config: &Config) -> Findings {
             "intake.workers must lie between 1 and 64",
         )
         .require(
+            config.breaker.failures > 0 && (1..=1000).contains(&config.breaker.share_permille),
+            "breaker.failures must be more than nothing, breaker.share_permille between 1 and 1000",
+        )
+        .require(
+            positive(config.breaker.first_pause)
+                && config.breaker.first_pause <= config.breaker.longest_pause
+                && config.breaker.longest_pause <= Duration::from_secs(3600),
+            "breaker.first_pause must be at least 100ms, and breaker.longest_pause between it and 1h",
+        )
+        .require(
             (1..=256).contains(&courier.concurrency),
             "courier.concurrency must lie between 1 and 256",
         )
@@ -164,6 +174,8 @@ pub fn paces(config: &Config) -> Findings {
                 && positive(config.reconcile.contracts_idle_every)
                 && positive(config.reconcile.proposals_every)
                 && positive(config.reconcile.gigs_every)
+                && positive(config.reconcile.deliveries_every)
+                && positive(config.reconcile.wakeful_every)
                 && positive(config.reconcile.deadline),
             "every time in [reconcile] must be at least 100ms",
         )

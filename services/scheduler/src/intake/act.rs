@@ -15,6 +15,7 @@ use store::messages::{self, Side};
 use store::{Tx, agents, duties, notices, proposals};
 use uuid::Uuid;
 
+use super::fee::fee_of;
 use super::{Done, reply};
 use crate::bidding::{self, Verdict};
 use crate::contracts::{self, Step};
@@ -33,6 +34,7 @@ struct Occasion<'a> {
     desk: &'a Desk,
     agent: &'a str,
     row: Uuid,
+    told_by_read: bool,
     source: String,
     traceparent: Option<&'a str>,
 }
@@ -52,6 +54,7 @@ pub(super) async fn on(
         desk,
         agent: &row.agent,
         row: row.id,
+        told_by_read: row.told_by_read,
         source: format!("inbox/{}", row.id),
         traceparent,
     };
@@ -197,36 +200,19 @@ async fn approved(tx: &mut Tx, occasion: &Occasion<'_>, news: ContractApproved) 
     Ok(stepped(&step))
 }
 
-/// What the marketplace kept of `amount`: as it says, where its figures add up net or gross; else as it says too, with
-/// a sentence for a human.
-fn fee_of(amount: MicroUsdc, earned: Option<i64>, fee: Option<i64>, permille: u32) -> (MicroUsdc, Option<String>) {
-    let usual = amount.permille(permille);
-    match (earned, fee) {
-        (None, None) => (usual, None),
-        (None, Some(fee)) => (MicroUsdc(fee), None),
-        (Some(earned), None) if earned == amount.0 || earned + usual.0 == amount.0 => (usual, None),
-        (Some(earned), Some(fee)) if earned.checked_add(fee) == Some(amount.0) || earned == amount.0 => {
-            (MicroUsdc(fee), None)
-        }
-        (Some(earned), fee) => {
-            let booked = fee.map_or(usual, MicroUsdc);
-            let said = fee.map_or_else(|| "no fee".to_owned(), |fee| format!("a fee of {}", MicroUsdc(fee)));
-            let doubt = format!(
-                "the marketplace says {} were earned and {said}, which does not add up to the price {amount}: \
-                 {booked} is booked as its fee",
-                MicroUsdc(earned)
-            );
-            (booked, Some(doubt))
-        }
-    }
-}
-
 async fn said(tx: &mut Tx, occasion: &Occasion<'_>, message: MessageReceived) -> Result<Done, Error> {
     let contract = known(tx, occasion, &message.contract_id, None, None).await?;
     let side = if message.from_agent { Side::Agent } else { Side::Client };
-    let natural_key = message.message_id.unwrap_or_else(|| occasion.row.to_string());
+    if is_known(tx, occasion, contract, side, &message).await? {
+        return Ok(outcome("seen before"));
+    }
+    let named = message.message_id.clone();
+    let natural_key = named.unwrap_or_else(|| occasion.row.to_string());
     if !messages::put(tx, contract, side, &natural_key, &message.text, None).await? {
         return Ok(outcome("seen before"));
+    }
+    if occasion.told_by_read && message.message_id.is_some() {
+        messages::told_by_read(tx, contract, &natural_key).await?;
     }
     // The event tells only the text.
     duties::hasten(tx, reconcile::MESSAGES, occasion.agent, Duration::ZERO).await?;
@@ -251,6 +237,29 @@ async fn said(tx: &mut Tx, occasion: &Occasion<'_>, message: MessageReceived) ->
         topics,
         ..outcome("message")
     })
+}
+
+/// Webhooks name no message and reads do, so each may tell of one that is known from the other.
+async fn is_known(
+    tx: &mut Tx,
+    occasion: &Occasion<'_>,
+    contract: Uuid,
+    side: Side,
+    message: &MessageReceived,
+) -> Result<bool, Error> {
+    let known = match &message.message_id {
+        None => messages::heard_again(tx, contract, side, &message.text).await?,
+        Some(id) if occasion.told_by_read => {
+            let heard = messages::Heard {
+                contract: &message.contract_id,
+                side: Some(side),
+                body: &message.text,
+            };
+            messages::recognise(tx, occasion.agent, id, heard).await?
+        }
+        Some(_) => false,
+    };
+    Ok(known)
 }
 
 /// The contract an event is about; one heard of for the first time is kept, for a read to fill in.
@@ -330,37 +339,6 @@ fn outcome(what: &str) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PRICE: MicroUsdc = MicroUsdc(250_000_000);
-
-    #[test]
-    fn net_and_gross_figures_are_both_understood() {
-        for (earned, fee) in [
-            (Some(225_000_000), Some(25_000_000)),
-            (Some(250_000_000), Some(25_000_000)),
-            (Some(225_000_000), None),
-            (Some(250_000_000), None),
-            (None, Some(25_000_000)),
-            (None, None),
-        ] {
-            assert_eq!(
-                fee_of(PRICE, earned, fee, 100),
-                (MicroUsdc(25_000_000), None),
-                "{earned:?} {fee:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn figures_that_do_not_add_up_want_a_human() {
-        for (earned, fee) in [
-            (Some(200_000_000), Some(25_000_000)),
-            (Some(1), None),
-            (Some(i64::MAX), Some(1)),
-        ] {
-            assert!(fee_of(PRICE, earned, fee, 100).1.is_some(), "{earned:?} {fee:?}");
-        }
-    }
 
     #[test]
     fn only_an_event_older_than_every_repeat_is_outdated() {

@@ -80,6 +80,7 @@ async fn acknowledge(tx: &mut Tx, heard: &Heard<'_>, traceparent: Option<&str>) 
         gig_id: contract.gig_id,
         contract_id: Some(contract.id),
         run_id: None,
+        worth: domain::money::MicroUsdc::ZERO,
         pause: Duration::ZERO,
         traceparent: traceparent.map(str::to_owned),
     };

@@ -27,7 +27,7 @@ impl Reader {
     /// # Errors
     /// When the list cannot be read; what was decided before counts.
     pub async fn gigs(&self, agent: &str) -> Result<Duration, Error> {
-        let every = self.desk.config.reconcile.gigs_every;
+        let every = self.every(agent, self.desk.config.reconcile.gigs_every).await?;
         let row = agents::get(&self.desk.store, agent).await?;
         // Nobody bids: the read is saved.
         if row.mode == Mode::Off || row.paused {

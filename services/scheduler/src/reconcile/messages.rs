@@ -1,4 +1,5 @@
-//! What was sent with messages: the webhook tells only their text, so their threads are read.
+//! What was sent with messages: the webhook tells only their text, so their threads are read. While webhooks do not come
+//! the messages themselves are looked for too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -25,12 +26,23 @@ const LONGEST_URL: usize = 2_048;
 const LONGEST_TEXT: usize = 300;
 
 impl Reader {
-    /// Reads the threads of an agent's messages whose attachments are not known. A thread that cannot be read keeps
-    /// no other from being read. Answers when to read again.
+    /// Reads the threads of an agent's messages whose attachments are not known, and while webhooks do not come all news.
+    /// A thread that cannot be read keeps no other from being read. Answers when to read again.
     ///
     /// # Errors
     /// When no thread can be read, or the store is away; what was kept before counts.
     pub async fn messages(&self, agent: &str) -> Result<Duration, Error> {
+        if self.is_wakeful(agent).await?
+            && let Some(client) = self.client(agent).await?
+        {
+            self.news(agent, &client).await?;
+        }
+        let next = self.attachments(agent).await?;
+        self.every(agent, next).await
+    }
+
+    /// Reads what came with messages whose webhook told only the text. Answers when to read again.
+    async fn attachments(&self, agent: &str) -> Result<Duration, Error> {
         let settings = &self.desk.config.reconcile;
         let mut threads: BTreeMap<String, Vec<ToRead>> = BTreeMap::new();
         for message in messages::to_read(&self.desk.store, agent, OLDEST).await? {

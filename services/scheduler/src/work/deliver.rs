@@ -138,6 +138,7 @@ fn new(run: &Run, kind: EffectKind, natural_key: String, payload: Value, held: b
         gig_id: run.gig_id,
         contract_id: run.contract_id,
         run_id: Some(run.id),
+        worth: domain::money::MicroUsdc::ZERO,
         pause: Duration::ZERO,
         traceparent: run.traceparent.clone(),
     }

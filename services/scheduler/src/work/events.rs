@@ -89,6 +89,7 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
         gig_id: run.gig_id,
         contract_id: Some(contract_id),
         run_id: Some(run.id),
+        worth: domain::money::MicroUsdc::ZERO,
         pause: Duration::ZERO,
         traceparent: run.traceparent.clone(),
     };

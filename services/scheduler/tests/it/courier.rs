@@ -27,6 +27,7 @@ pub fn effect(kind: Kind, natural_key: String, payload: Value) -> NewEffect {
         gig_id: None,
         contract_id: None,
         run_id: None,
+        worth: domain::money::MicroUsdc::ZERO,
         pause: Duration::ZERO,
         traceparent: None,
     }
@@ -136,20 +137,25 @@ async fn too_many_requests_is_waited_out_without_a_breach() {
 }
 
 #[tokio::test]
-async fn a_refused_key_stops_every_call_and_tells_a_human() {
-    let bench = Bench::new().await;
+async fn a_platform_that_wants_money_is_not_paid_but_left_alone_until_a_read_works_again() {
+    let bench = Bench::with(&[("BREAKER__FIRST_PAUSE", "200ms"), ("BREAKER__LONGEST_PAUSE", "1s")]).await;
     fault(&bench, "propose", "http_402", json!({})).await;
     let (_external, _gig, id) = proposal(&bench).await;
     bench.work();
-    eventually(PATIENCE, "the key is stopped", async || {
+    eventually(PATIENCE, "calls wait and a human is told", async || {
         let usage = store::budget::usage(&bench.desk.store).await.unwrap();
-        usage.iter().any(|usage| usage.stopped_reason.is_some())
+        let notices = store::notices::standing(&bench.desk.store).await.unwrap();
+        usage.iter().all(|usage| usage.breaker.is_some())
+            && notices
+                .iter()
+                .any(|notice| notice.kind == "marketplace_failing" && notice.body.contains("402"))
     })
     .await
     .unwrap();
+    until(&bench, id, State::Done).await;
+    assert_eq!(proposals_on_the_market(&bench).await, 1);
     let notices = store::notices::standing(&bench.desk.store).await.unwrap();
-    assert!(notices.iter().any(|notice| notice.kind == "key_stopped"), "{notices:?}");
-    assert_ne!(effects::get(&bench.desk.store, id).await.unwrap().state, State::Done);
+    assert!(notices.is_empty(), "{notices:?}");
 }
 
 #[tokio::test]

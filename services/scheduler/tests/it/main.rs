@@ -12,6 +12,7 @@ mod courier;
 mod desk;
 mod floor;
 mod hands;
+mod healing;
 mod intake;
 mod ledger;
 mod listings;

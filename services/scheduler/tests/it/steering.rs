@@ -93,6 +93,7 @@ async fn a_refused_delivery_goes_out_after_all_only_behind_what_it_follows() {
             gig_id: None,
             contract_id: Some(contract),
             run_id: None,
+            worth: domain::money::MicroUsdc::ZERO,
             pause: std::time::Duration::ZERO,
             traceparent: None,
         };

@@ -3,12 +3,14 @@
 
 mod agents;
 mod answers;
+mod budget;
 mod crashes;
 mod dialects;
 mod happy;
 mod hints;
 mod models;
 mod operators;
+mod polling;
 mod settings;
 mod traces;
 mod webhooks;

@@ -37,6 +37,9 @@ pub struct Up {
     /// The simulator posts no gigs by itself
     #[arg(long)]
     pub quiet_market: bool,
+    /// Without a public door: no webhook is expected, reads find everything
+    #[arg(long, conflicts_with = "listen")]
+    pub poll: bool,
     /// Seed of everything the simulator makes up
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -55,11 +55,13 @@ const EFFECT: [Column; 14] = [
     ("Created", "created_at", As::Time),
     ("Updated", "updated_at", As::Time),
 ];
-const BUDGETS: [Column; 5] = [
+const BUDGETS: [Column; 7] = [
     ("Request budget", "key", As::Text),
     ("Limit", "limit_per_minute", As::Text),
     ("Used", "used_last_minute", As::Text),
+    ("For", "used_by_class", As::Text),
     ("Blocked until", "blocked_until", As::Time),
+    ("Breaker", "breaker", As::Text),
     ("Stopped", "stopped_reason", As::Text),
 ];
 const INBOX: [Column; 7] = [

@@ -29,6 +29,8 @@ pub struct Settings {
     pub rate_limit: u32,
     /// The simulator posts nothing by itself.
     pub quiet_market: bool,
+    /// No webhook is expected: reads find everything.
+    pub poll: bool,
     /// The simulator's seed.
     pub seed: u64,
     /// Where the door listens, if that is not chosen here.

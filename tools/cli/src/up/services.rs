@@ -24,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const EXECUTOR_GRACE: Duration = Duration::from_secs(45);
 /// The simulator's retries of a webhook come after 1.2, 6, 36 seconds instead of minutes.
 const RETRY_SCALE: &str = "0.02";
+/// Where a simulated marketplace sends the webhooks of those who have no door.
+const NO_DOOR: &str = "http://127.0.0.1:9";
 
 /// Adds the simulator and every service to a plan.
 ///
@@ -116,8 +118,7 @@ fn instance(
 fn simulator(plan: &Plan, ports: &mut Ports) -> Result<Instance> {
     let address = format!("127.0.0.1:{}", ports.of("simulator")?);
     let settings = &plan.settings;
-    // Webhooks go to the first replica of the door; the others are for those who put a balancer in front.
-    let hooks = format!("{}/hooks/{{agent}}", plan.one("ingress", "url", 0));
+    let hooks = format!("{}/hooks/{{agent}}", door(plan));
     let mut args = vec![
         "--listen",
         &address,
@@ -147,6 +148,15 @@ fn simulator(plan: &Plan, ports: &mut Ports) -> Result<Instance> {
         },
         addresses: BTreeMap::from([("url", url)]),
     })
+}
+
+/// Where webhooks go: the first replica of the door; the others are for those who put a balancer in front. Who has no
+/// door still has to name one: nobody listens on that port.
+pub(super) fn door(plan: &Plan) -> String {
+    if plan.settings.poll {
+        return NO_DOOR.to_owned();
+    }
+    plan.one("ingress", "url", 0)
 }
 
 /// An operator's own settings of a service. They win over paces, not over addresses and secrets.
@@ -264,6 +274,9 @@ fn scheduler(plan: &Plan, home: &Home, vault: &Vault, index: usize) -> Told {
     told.file("KEYS__WEBHOOK", &file("webhook_key"));
     told.file("KEYS__MARKETPLACE", &file("marketplace_key"));
     told.set("OBJECTS__DIR", &home.objects().display().to_string());
+    if plan.settings.poll {
+        told.set("RECONCILE__POLL", "true");
+    }
     if let Some(simulator) = &plan.simulator {
         let url = simulator.addresses.get("url").map_or("", String::as_str);
         told.set("MARKETPLACE__BASE_URL", &format!("{url}/api/v1"));
@@ -278,9 +291,11 @@ fn scheduler(plan: &Plan, home: &Home, vault: &Vault, index: usize) -> Told {
 }
 
 /// Live defaults wait for a slow platform; nobody wants to wait for a simulated one.
-const SIMULATED_PACES: [(&str, &str); 12] = [
+const SIMULATED_PACES: [(&str, &str); 16] = [
     ("MARKETPLACE__REQUEST_TIMEOUT", "2s"),
     ("MARKETPLACE__SETTLE", "3s"),
+    ("BREAKER__FIRST_PAUSE", "1s"),
+    ("BREAKER__LONGEST_PAUSE", "10s"),
     ("COURIER__LEASE", "10s"),
     ("COURIER__FIRST_PAUSE", "300ms"),
     ("COURIER__LONGEST_PAUSE", "5s"),
@@ -291,6 +306,8 @@ const SIMULATED_PACES: [(&str, &str); 12] = [
     ("RUNS__FIRST_PAUSE", "1s"),
     ("RUNS__SWEEP", "1s"),
     ("RECONCILE__CONTRACTS_EVERY", "5s"),
+    ("RECONCILE__DELIVERIES_EVERY", "30s"),
+    ("RECONCILE__WAKEFUL_EVERY", "10s"),
 ];
 
 fn ingress(plan: &Plan, _home: &Home, vault: &Vault, index: usize) -> Told {

@@ -18,7 +18,7 @@ use super::ports::Ports;
 use super::process::{self, Record};
 use super::signals::Signals;
 use super::stack_file::Writer;
-use super::{leftovers, logs};
+use super::{leftovers, logs, services};
 use crate::http::Http;
 use crate::out::Out;
 use crate::secrets::Vault;
@@ -111,7 +111,7 @@ impl Stack {
             home: home.clone(),
             http: http.clone(),
             simulator,
-            door: plan.one("ingress", "url", 0),
+            door: services::door(&plan),
             scheduler: plan.all("scheduler", "grpc"),
             token: vault.origin("operator_token").to_owned().into(),
         };

@@ -171,6 +171,7 @@ fn the_stack_file_has_the_shape_scripts_read() {
             replicas: Vec::new(),
             rate_limit: 6000,
             quiet_market: true,
+            poll: false,
             seed: 1,
             listen: None,
             console_listen: None,

@@ -134,6 +134,8 @@ pub(crate) fn effects(answer: &v1::ListEffectsResponse) -> Value {
             "used_last_minute": budget.used_last_minute,
             "blocked_until": time(budget.blocked_until.as_ref()),
             "stopped_reason": budget.stopped_reason,
+            "breaker": budget.breaker,
+            "used_by_class": budget.used_by_class,
         })
     };
     json!({

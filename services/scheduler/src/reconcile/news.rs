@@ -1,0 +1,84 @@
+//! Messages no webhook told of, while there is no door or it fares badly: the list of all threads is read, and what is
+//! new there goes through the inbox like a webhook.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clawgig::wire::contract::{Message, Sender};
+use clawgig::{Client, Collector};
+use serde_json::json;
+use store::messages::{self, Heard, Side};
+use store::{inbox, observations, run_tx};
+
+use super::{Error, PAGES, Reader};
+use crate::wake::Topic;
+
+/// A message older than this is let go, as its webhook would be.
+const OLDEST: TimeDelta = TimeDelta::hours(72);
+
+impl Reader {
+    /// Reads all threads as one list, the newest pages of it, and takes in what is not known.
+    pub(super) async fn news(&self, agent: &str, client: &Client) -> Result<(), Error> {
+        let us = store::agents::get(&self.desk.store, agent).await?.marketplace_id;
+        let mut walk = Collector::<Message>::default();
+        for _ in 0..PAGES {
+            let Some(offset) = walk.next_offset() else { break };
+            let held = self.grant(agent).await?;
+            let now = observations::clock(&self.desk.store).await?;
+            let answer = client.list_inbox_page(offset).await;
+            let page = self.page(agent, held, "messages", answer).await?;
+            let mut news = 0;
+            for message in &page.items {
+                if is_fresh(message, now) && self.take_in(agent, us.as_deref(), message).await? {
+                    news += 1;
+                }
+            }
+            let over = news == 0 && page.skipped == 0 && walk.items().is_empty();
+            walk.add(page);
+            if news > 0 {
+                tracing::info!(agent, news, "a read told of messages no webhook had");
+                self.desk.wake.wake(Topic::Intake);
+            }
+            if over {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one message into the inbox, unless it is known or ours. Answers whether it did.
+    async fn take_in(&self, agent: &str, us: Option<&str>, message: &Message) -> Result<bool, Error> {
+        let Some(contract) = message.contract_id.as_deref() else {
+            return Ok(false);
+        };
+        let side = match &message.sender {
+            Sender::Agent(Some(id)) if Some(id.as_str()) == us => return Ok(false),
+            Sender::Client(_) => Some(Side::Client),
+            Sender::Agent(Some(_)) => Some(Side::Agent),
+            Sender::Agent(None) | Sender::Unknown => None,
+        };
+        let heard = Heard {
+            contract,
+            side,
+            body: &message.content,
+        };
+        let stored = run_tx!(self.desk.store, "reconcile_news", |tx| {
+            if messages::recognise(tx, agent, &message.id, heard).await? {
+                return Ok(false);
+            }
+            let body = json!({
+                "event": "message.received",
+                "timestamp": message.created_at,
+                "data": {
+                    "contract_id": contract, "message_id": message.id, "message": message.content,
+                    "sender_type": side.unwrap_or(Side::Client).name(),
+                },
+            });
+            let told = inbox::told(agent, &format!("message:{}", message.id), body.to_string().into_bytes());
+            inbox::heal(tx, &told).await
+        })?;
+        Ok(stored)
+    }
+}
+
+fn is_fresh(message: &Message, now: DateTime<Utc>) -> bool {
+    message.created_at.is_none_or(|said| now - said <= OLDEST)
+}
