@@ -27,6 +27,8 @@ mod probe;
 mod send;
 mod verify;
 
+pub(crate) use outcome::give_up;
+
 /// The kind of the notice an effect that was given up raises.
 pub(crate) const DEAD_LETTER: &str = "dead_letter";
 /// Due effects looked at per round.

@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod objects;
 pub mod observe;
 pub mod payload;
+mod reads;
 pub mod reconcile;
 pub mod retention;
 pub mod sweeper;

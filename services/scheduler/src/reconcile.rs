@@ -17,10 +17,11 @@ use domain::proposal::State;
 use store::{contracts as rows, observations, proposals, run_tx};
 use uuid::Uuid;
 
-use crate::budget::{Budget, Denied, Held};
+use crate::budget::{Budget, Denied};
 use crate::desk::Desk;
 use crate::marketplace::{self, Marketplace};
 use crate::observe;
+use crate::reads::{self, Missed, Terms};
 use crate::wake::Topic;
 
 mod deliveries;
@@ -110,10 +111,10 @@ impl Reader {
         let mut walk = Collector::<Contract>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
+            // Of a page that was asked for again it is the earlier time, which proves less.
             let sent_at = observations::clock(&self.desk.store).await?;
-            let answer = client.list_contracts_page(None, offset).await;
-            let page = self.page(agent, held, "contracts", answer).await?;
+            let ask = || client.list_contracts_page(None, offset);
+            let page = self.page(agent, "contracts", ask).await?;
             let mut news = false;
             for listed in &page.items {
                 let open = unseen.remove(&listed.id);
@@ -167,9 +168,8 @@ impl Reader {
         let mut walk = Collector::<Proposal>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
-            let answer = client.list_proposals_page(offset).await;
-            let page = self.page(agent, held, "proposals", answer).await?;
+            let ask = || client.list_proposals_page(offset);
+            let page = self.page(agent, "proposals", ask).await?;
             for listed in &page.items {
                 if let Some(gig) = &listed.gig_id
                     && unseen.remove(gig)
@@ -222,25 +222,23 @@ impl Reader {
         }
     }
 
-    async fn grant(&self, agent: &str) -> Result<Held, Error> {
-        let patience = self.desk.config.reconcile.deadline;
-        Ok(self.budget.take_waiting(agent, Class::Search, patience).await?)
-    }
-
-    async fn page<T>(
-        &self,
-        agent: &str,
-        held: Held,
-        what: &'static str,
-        answer: Result<Reply<Page<T>>, clawgig::Error>,
-    ) -> Result<Page<T>, Error> {
-        // The request was made under it: whatever came back, it is spent.
-        drop(held);
-        self.budget.learn(agent, &answer).await;
-        let reply = answer.map_err(|error| Error::Read {
-            what,
-            why: error.reason(),
-        })?;
-        Ok(reply.value)
+    async fn page<T, F>(&self, agent: &str, what: &'static str, ask: impl Fn() -> F) -> Result<Page<T>, Error>
+    where
+        F: Future<Output = Result<Reply<Page<T>>, clawgig::Error>>,
+    {
+        let terms = Terms {
+            budget: &self.budget,
+            agent,
+            class: Class::Search,
+            patience: self.desk.config.reconcile.deadline,
+            pause: self.desk.config.courier.first_pause,
+        };
+        reads::page(terms, None, ask).await.map_err(|missed| match missed {
+            Missed::Denied(denied) => denied.into(),
+            Missed::Failed(error) => Error::Read {
+                what,
+                why: error.reason(),
+            },
+        })
     }
 }

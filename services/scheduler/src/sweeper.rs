@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use store::{effects, runs};
 
+use crate::courier;
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::wake::Topic;
@@ -37,6 +38,10 @@ pub async fn sweep(desk: &Desk) -> Result<(), Error> {
         }
         let woken = runs::wake_waiting(tx).await?;
         let effects = effects::expire_leases(tx, settle).await?;
+        for id in effects::overdue(tx, desk.config.courier.patience).await? {
+            let effect = effects::get_locked(tx, id).await?;
+            courier::give_up(tx, &effect, "no call could be made for longer than courier.patience").await?;
+        }
         Ok((expired, woken, effects))
     })?;
     if !expired.is_empty() {

@@ -142,7 +142,14 @@ impl Client {
         let (status, rate) = (response.status(), RateInfo::of(response.headers()));
         drift::endings(name, response.headers());
         if !status.is_success() {
-            let body = read_limited(response, MOST_ERROR_BYTES).await.unwrap_or_default();
+            let body = match read_limited(response, MOST_ERROR_BYTES).await {
+                Ok(body) => body,
+                // What a refusal means stands in its words: one that was cut off has not been heard.
+                Err(error) if is_worded(status) && !matches!(error, outbound::Error::TooLarge { .. }) => {
+                    return Err(transport(error));
+                }
+                Err(_) => Bytes::new(),
+            };
             return Err(self.refused(&call, status, rate, &body));
         }
         let body = read_limited(response, MOST_BYTES).await.map_err(transport)?;
@@ -184,6 +191,11 @@ impl Client {
     pub(super) async fn done(&self, call: Call) -> Result<Reply<()>, Error> {
         Ok(self.call(call).await?.map(drop))
     }
+}
+
+/// Whether the status alone does not say what to do.
+fn is_worded(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 402 | 404 | 405 | 408 | 429)
 }
 
 /// An empty body is `null`; anything else must be JSON.

@@ -8,6 +8,7 @@ use clawgig::wire::webhook::DeliveryFilter;
 use clawgig::{ContractStatus, GigStatus, Verdict};
 use secrecy::ExposeSecret;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::script::Script;
 
@@ -35,6 +36,31 @@ async fn a_single_thing_is_read_bare_and_wrapped() {
         );
         assert_eq!((read.status, read.max_proposals), (Some(GigStatus::Open), None));
     }
+}
+
+#[tokio::test]
+async fn a_refusal_whose_words_were_cut_off_is_verified_and_not_believed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/api/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            let _some = stream.read(&mut asked).await.unwrap();
+            let half = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{\"err";
+            stream.write_all(half.as_bytes()).await.unwrap();
+        }
+    });
+    let http = clawgig::client::http(outbound::Guard::AllowLoopback).build().unwrap();
+    let client = clawgig::Client::new(&base, Some(crate::script::KEY.into()), http).unwrap();
+    let message = NewMessage {
+        content: "hello".to_owned(),
+        attachment: None,
+    };
+    let written = client.send_message("c1", &message).await.unwrap_err();
+    assert_eq!(written.verdict(), Verdict::Verify, "{written}");
+    let read = client.gig("g1").await.unwrap_err();
+    assert_eq!(read.verdict(), Verdict::Retry { after: None }, "{read}");
 }
 
 #[tokio::test]

@@ -129,6 +129,29 @@ pub async fn still_leased(store: &Store, id: Uuid, token: Uuid, margin: Duration
     Ok(held)
 }
 
+/// What was due longer than `patience` ago and could not be tried since: no call could be made, though nobody stopped the
+/// key. A hundred at most.
+///
+/// # Errors
+/// When the query fails.
+pub async fn overdue(tx: &mut Tx, patience: Duration) -> Result<Vec<Uuid>, Error> {
+    let overdue = sqlx::query_scalar!(
+        "-- effects::overdue
+        SELECT id FROM scheduler.effects e
+        WHERE state IN ('pending', 'unknown') AND dead_reason IS NULL
+          AND not_before < now() - $1 * INTERVAL '1 millisecond'
+          AND NOT EXISTS (
+              SELECT FROM scheduler.api_budget b WHERE b.key = e.agent AND b.stopped_reason IS NOT NULL)
+        ORDER BY not_before
+        LIMIT 100
+        FOR UPDATE SKIP LOCKED",
+        millis(patience),
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(overdue)
+}
+
 /// Takes effects back whose courier died: what may be repeated becomes pending, the rest unknown, to be verified no
 /// sooner than `settle` after the lease ended. Answers how many.
 ///

@@ -9,7 +9,7 @@ use store::effects::Effect;
 
 use super::Courier;
 use super::outcome::{Happened, Outcome};
-use super::verify::{Missed, Reads};
+use super::verify::{Missed, Reads, whole};
 use crate::budget::Held;
 use crate::error::Error;
 use crate::observe;
@@ -64,7 +64,12 @@ impl Courier {
     ) -> Result<Option<Contract>, Missed> {
         let page = |offset| client.list_contracts_page(None, offset);
         reads
-            .search("contracts", page, |contract: &Contract| contract.id == external_id)
+            .search(
+                "contracts",
+                page,
+                |contract: &Contract| contract.id == external_id,
+                whole,
+            )
             .await
     }
 

@@ -261,7 +261,7 @@ async fn happened(tx: &mut Tx, effect: &Effect, what: &Happened) -> Result<Vec<W
 }
 
 /// A dead letter, and a notice that there is one.
-async fn give_up(tx: &mut Tx, effect: &Effect, why: &str) -> Result<(), store::Error> {
+pub(crate) async fn give_up(tx: &mut Tx, effect: &Effect, why: &str) -> Result<(), store::Error> {
     effects::give_up(tx, effect.id, why).await?;
     let body = format!("{} of {} was given up: {why}", effect.kind_name, effect.agent);
     store::notices::raise(tx, super::DEAD_LETTER, &effect.id.to_string(), &body).await?;

@@ -13,11 +13,12 @@ use super::send::{marker, sent_as};
 use crate::budget::{Denied, Held};
 use crate::error::Error;
 use crate::payload;
+use crate::reads::{self, Terms};
 
 /// Pages of a list one read walks through at most.
 const PAGES: u64 = 40;
-/// A message of ours is looked for among those written since this long before it was wished for.
-const MESSAGE_WINDOW: chrono::Duration = chrono::Duration::minutes(10);
+/// What is ours is looked for among what was written since this long before it was wished for.
+const WINDOW: chrono::Duration = chrono::Duration::minutes(10);
 
 /// What a read says of an effect.
 enum Found {
@@ -34,7 +35,7 @@ impl Courier {
     pub(super) async fn verify(&self, due: &Due, held: Option<Held>) -> Result<&'static str, Error> {
         // Long enough for most reads; if this process dies, somebody looks again afterwards. A walk that takes longer may
         // be overtaken by another one: what is kept second is stale then, and counts nothing.
-        let exclusive = self.desk.config.marketplace.request_timeout * 4;
+        let exclusive = self.desk.config.marketplace.request_timeout * 8;
         let taken = store::run_tx!(self.desk.store, "courier_verify", |tx| {
             effects::begin_verifying(tx, due.id, exclusive).await
         })?;
@@ -106,7 +107,8 @@ impl Reads<'_> {
             .map(drop)
     }
 
-    /// Walks through a list until something is `wanted`. `None` only when the whole list was read and does not hold it.
+    /// Walks through a list until something is `wanted`. `None` only when the whole list was read and does not hold it, or
+    /// when the `rest` of it can only be older.
     ///
     /// # Errors
     /// Why the walk proves nothing.
@@ -115,6 +117,7 @@ impl Reads<'_> {
         of: &str,
         page: impl Fn(u64) -> F,
         wanted: impl Fn(&T) -> bool,
+        rest: impl Fn(&[T]) -> bool,
     ) -> Result<Option<T>, Missed>
     where
         F: Future<Output = Result<Reply<Page<T>>, clawgig::Error>>,
@@ -122,14 +125,26 @@ impl Reads<'_> {
         let mut collector = Collector::default();
         for _ in 0..PAGES {
             let Some(offset) = collector.next_offset() else { break };
-            self.next().await.map_err(|denied| Missed::denied(&denied))?;
-            let answer = page(offset).await;
-            self.courier.budget.learn(self.agent, &answer).await;
-            let mut page = answer.map_err(|error| Missed::failed(&error))?.value;
+            let settings = &self.courier.desk.config;
+            let terms = Terms {
+                budget: &self.courier.budget,
+                agent: self.agent,
+                class: self.class,
+                patience: settings.marketplace.request_timeout,
+                pause: settings.courier.first_pause,
+            };
+            let read = reads::page(terms, self.first.take(), || page(offset)).await;
+            let mut page = read.map_err(|missed| match missed {
+                reads::Missed::Denied(denied) => Missed::denied(&denied),
+                reads::Missed::Failed(error) => Missed::failed(&error),
+            })?;
             if let Some(place) = page.items.iter().position(&wanted) {
                 return Ok(Some(page.items.swap_remove(place)));
             }
             collector.add(page);
+            if rest(collector.items()) {
+                return Ok(None);
+            }
         }
         match collector.finish() {
             Ok(_all) => Ok(None),
@@ -183,6 +198,7 @@ async fn find_proposal(reads: &mut Reads<'_>, client: &Client, effect: &Effect) 
             "proposals",
             |offset| client.list_proposals_page(offset),
             |proposal: &Proposal| proposal.gig_id.as_deref() == Some(&wanted.gig_external_id),
+            |read: &[Proposal]| is_older(read, effect.created_at - WINDOW),
         )
         .await;
     match found {
@@ -232,13 +248,27 @@ async fn find_delivery(reads: &mut Reads<'_>, client: &Client, effect: &Effect) 
     }
 }
 
+/// No part of the list is left out.
+pub(super) fn whole<T>(_read: &[T]) -> bool {
+    false
+}
+
+/// Whether a list that is told newest first has come to what is older than `horizon`: a proposal is sent once for each
+/// gig at most, whatever this says, so that the order is trusted.
+fn is_older(read: &[Proposal], horizon: DateTime<Utc>) -> bool {
+    let times: Option<Vec<DateTime<Utc>>> = read.iter().map(|proposal| proposal.created_at).collect();
+    times.is_some_and(|times| {
+        times.is_sorted_by(|one, next| one >= next) && times.last().is_some_and(|oldest| *oldest < horizon)
+    })
+}
+
 async fn find_message(reads: &mut Reads<'_>, client: &Client, effect: &Effect) -> Found {
     let wanted: payload::Message = match payload::read(&effect.payload) {
         Ok(wanted) => wanted,
         Err(why) => return Found::Nothing(why),
     };
     let sent = sent_as(&wanted.text);
-    let since: DateTime<Utc> = effect.created_at - MESSAGE_WINDOW;
+    let since: DateTime<Utc> = effect.created_at - WINDOW;
     let found = reads
         .search(
             "messages",
@@ -248,11 +278,44 @@ async fn find_message(reads: &mut Reads<'_>, client: &Client, effect: &Effect) -
                     && !matches!(message.sender, Sender::Client(_))
                     && message.created_at.is_none_or(|at| at >= since)
             },
+            whole,
         )
         .await;
     match found {
         Ok(Some(_message)) => Found::Present(Happened::Sent { text: wanted.text }),
         Ok(None) => Found::Absent,
         Err(missed) => Found::Nothing(missed.why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use clawgig::ProposalStatus;
+
+    use super::*;
+
+    fn listed(minutes: &[Option<i64>]) -> Vec<Proposal> {
+        let proposal = |(place, at): (usize, &Option<i64>)| Proposal {
+            id: place.to_string(),
+            gig_id: None,
+            agent_id: None,
+            cover_letter: None,
+            amount_micro: None,
+            status: ProposalStatus::Pending,
+            created_at: at.map(|at| DateTime::UNIX_EPOCH + TimeDelta::minutes(at)),
+        };
+        minutes.iter().enumerate().map(proposal).collect()
+    }
+
+    #[test]
+    fn the_rest_of_a_list_is_left_out_only_when_it_can_only_be_older() {
+        let horizon = DateTime::UNIX_EPOCH + TimeDelta::minutes(10);
+        let is_over = |minutes: &[Option<i64>]| is_older(&listed(minutes), horizon);
+        assert!(is_over(&[Some(30), Some(11), Some(9)]));
+        assert!(!is_over(&[Some(30), Some(11), Some(10)]), "not old enough");
+        assert!(!is_over(&[Some(9), Some(30)]), "told in another order");
+        assert!(!is_over(&[Some(30), None, Some(9)]), "no time, no order");
+        assert!(!is_over(&[]));
     }
 }

@@ -60,14 +60,13 @@ impl Reader {
         let mut walk = Collector::<WebhookDelivery>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
             let filter = DeliveryFilter {
                 since: Some(safe_at - OVERLAP),
                 offset,
                 ..DeliveryFilter::default()
             };
-            let answer = client.list_deliveries_page(&filter).await;
-            let page = self.page(agent, held, "webhook deliveries", answer).await?;
+            let ask = || client.list_deliveries_page(&filter);
+            let page = self.page(agent, "webhook deliveries", ask).await?;
             self.compare(agent, &page.items, begun, &mut seen).await?;
             walk.add(page);
         }

@@ -39,14 +39,12 @@ impl Reader {
         let mut walk = Collector::<Gig>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
             let now = observations::clock(&self.desk.store).await?;
             let search = GigSearch {
                 offset,
                 ..GigSearch::default()
             };
-            let answer = client.search_gigs_page(&search).await;
-            let page = self.page(agent, held, "gigs", answer).await?;
+            let page = self.page(agent, "gigs", || client.search_gigs_page(&search)).await?;
             let fresh: Vec<&Gig> = page.items.iter().filter(|gig| is_fresh(gig, now)).collect();
             self.decide(agent, &fresh).await?;
             // Further down it is only older. A page without news says nothing: webhooks may have come again since.

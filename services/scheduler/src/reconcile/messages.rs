@@ -95,9 +95,8 @@ impl Reader {
         let mut walk = Collector::<Message>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
-            let answer = client.list_messages_page(contract, offset).await;
-            walk.add(self.page(agent, held, "messages", answer).await?);
+            let ask = || client.list_messages_page(contract, offset);
+            walk.add(self.page(agent, "messages", ask).await?);
             if search.is_over(walk.items()) {
                 break;
             }

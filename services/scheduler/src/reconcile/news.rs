@@ -21,10 +21,8 @@ impl Reader {
         let mut walk = Collector::<Message>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
-            let held = self.grant(agent).await?;
             let now = observations::clock(&self.desk.store).await?;
-            let answer = client.list_inbox_page(offset).await;
-            let page = self.page(agent, held, "messages", answer).await?;
+            let page = self.page(agent, "messages", || client.list_inbox_page(offset)).await?;
             let mut news = 0;
             for message in &page.items {
                 if is_fresh(message, now) && self.take_in(agent, us.as_deref(), message).await? {

@@ -138,7 +138,7 @@ async fn too_many_requests_is_waited_out_without_a_breach() {
 
 #[tokio::test]
 async fn a_platform_that_wants_money_is_not_paid_but_left_alone_until_a_read_works_again() {
-    let bench = Bench::with(&[("BREAKER__FIRST_PAUSE", "200ms"), ("BREAKER__LONGEST_PAUSE", "1s")]).await;
+    let bench = Bench::new().await;
     fault(&bench, "propose", "http_402", json!({})).await;
     let (_external, _gig, id) = proposal(&bench).await;
     bench.work();

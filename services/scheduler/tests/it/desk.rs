@@ -233,6 +233,8 @@ fn config(
         ("MARKETPLACE__RATE_LIMIT_PER_MINUTE", "5000".to_owned()),
         ("MARKETPLACE__REQUEST_TIMEOUT", "1s".to_owned()),
         ("MARKETPLACE__SETTLE", "2s".to_owned()),
+        ("BREAKER__FIRST_PAUSE", "200ms".to_owned()),
+        ("BREAKER__LONGEST_PAUSE", "1s".to_owned()),
         ("COURIER__LEASE", "10s".to_owned()),
         ("COURIER__FIRST_PAUSE", "100ms".to_owned()),
         ("RUNS__SWEEP", "200ms".to_owned()),

@@ -10,6 +10,7 @@ mod assignments;
 mod budget;
 mod courier;
 mod desk;
+mod failpoints;
 mod floor;
 mod hands;
 mod healing;

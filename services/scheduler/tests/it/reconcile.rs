@@ -221,3 +221,14 @@ async fn a_message_hastens_the_read_of_what_was_sent_with_it() {
     let due = bench.count("scheduler.duties WHERE duty = 'reconcile_messages' AND due_at <= now()");
     assert_eq!(due.await, 1);
 }
+
+#[tokio::test]
+async fn a_walk_goes_on_behind_pages_that_are_lost() {
+    let bench = Bench::new().await;
+    bench.contract().await;
+    bench.change("DELETE FROM scheduler.contracts").await;
+    let lost = json!([{ "on": "list", "kind": "http_502_html", "rate": 1.0, "count": 3, "seed": 1 }]);
+    bench.market.put("/control/faults", lost).await;
+    reader(&bench).contracts("demo").await.unwrap();
+    assert_eq!(bench.count("scheduler.contracts WHERE state = 'funded'").await, 1);
+}
