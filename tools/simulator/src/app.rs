@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    dialect::Dialect,
     faults::Faults,
     files::Files,
     limits::Limits,
@@ -94,6 +95,11 @@ impl App {
     /// Reads the world.
     pub fn see<T>(&self, look: impl FnOnce(&World) -> T) -> T {
         look(&lock(&self.world))
+    }
+
+    /// The dialect spoken now.
+    pub fn dialect(&self) -> Dialect {
+        self.see(|world| world.settings().dialect)
     }
 
     /// Back to the start: no gigs, contracts, faults or records; registered agents stay unless

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 mod bench;
+mod conformance;
 mod containers;
 mod demo;
 mod deploy;
@@ -47,6 +48,8 @@ enum Command {
     Demo(demo::Options),
     /// Measures the product beside its peers, in one run.
     Bench(bench::Options),
+    /// The marketplace's own SDK and templates against the simulator.
+    Conformance(conformance::Options),
     /// Regenerates docs/CONFIG.md, the configuration reference.
     Docs(docs::Options),
     /// Regenerates `libs/store/.sqlx`, the committed descriptions of the checked queries.
@@ -76,6 +79,7 @@ fn obey(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(options) => return test::run(&options),
         Command::Demo(options) => return demo::run(&options),
         Command::Bench(options) => return bench::run(&options),
+        Command::Conformance(options) => conformance::run(&options)?,
         Command::Docs(options) => docs::run(&options)?,
         Command::Sqlx(options) => sqlx::run(&options)?,
         Command::Deploy => deploy::run()?,

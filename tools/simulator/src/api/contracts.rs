@@ -81,7 +81,7 @@ pub async fn thread(
 ) -> Answer {
     let contract = id(&contract, "Contract")?;
     let rows = app.see(|world| world.thread(caller, contract))?;
-    Page::of(&params).cut(rows)
+    Page::or_whole(&params, app.dialect()).cut(rows)
 }
 
 pub async fn write(

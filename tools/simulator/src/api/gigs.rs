@@ -118,7 +118,7 @@ pub async fn own_proposals(
     Caller(caller): Caller,
     Query(params): Query<Params>,
 ) -> Answer {
-    let page = Page::of(&params);
+    let page = Page::or_whole(&params, app.dialect());
     let status = params.get("status");
     let rows = app.see(|world| {
         let agent = world.agent(caller)?;

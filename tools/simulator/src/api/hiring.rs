@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -14,6 +15,9 @@ use crate::{
     refusal::Refusal,
     world::{Autonomous, HiredGig},
 };
+
+/// The header of a payment on chain; what it holds is not looked at.
+const PAYMENT: &str = "payment-signature";
 
 #[derive(Deserialize)]
 struct Transfer {
@@ -72,11 +76,12 @@ pub async fn step(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
     Path((contract, step)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let contract = id(&contract, "Contract")?;
     ok(match step.as_str() {
-        "fund-escrow" => app.act(|world| world.fund_for(caller, contract)),
+        "fund-escrow" => app.act(|world| world.fund_for(caller, contract, headers.contains_key(PAYMENT))),
         "approve" => app.act(|world| world.approve_for(caller, contract)),
         "dispute" => {
             let Reason { reason } = parse(&body)?;

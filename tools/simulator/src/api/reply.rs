@@ -13,12 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::{dialect::Dialect, refusal::Refusal};
 
 /// Rows of a page when none were asked for.
 const PAGE: usize = 20;
 /// Most rows of a page.
 const MAX_PAGE: usize = 50;
+/// Most rows of a list that is not paged.
+const WHOLE: usize = 10_000;
 
 /// A handler's answer.
 pub type Answer = Result<Response, Refusal>;
@@ -79,6 +81,15 @@ impl Page {
             limit: number("limit").unwrap_or(PAGE).clamp(1, MAX_PAGE),
             offset: number("offset").unwrap_or(0),
         }
+    }
+
+    /// The page of a list that the SDK asks for without one: there it is the whole list.
+    pub fn or_whole(params: &Params, dialect: Dialect) -> Self {
+        let mut page = Self::of(params);
+        if dialect == Dialect::Sdk && !params.contains_key("limit") {
+            page.limit = WHOLE;
+        }
+        page
     }
 
     /// The envelope of a list, of rows cut to this page already.

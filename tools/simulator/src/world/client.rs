@@ -244,15 +244,13 @@ impl World {
         contract.mark("reviewed", Some(rating.to_string()));
         let (agent, gig) = (contract.agent, contract.gig);
         self.agent_mut(agent)?.stats.ratings.push(rating);
-        let mut data = json!({
+        let data = json!({
             "contract_id": id,
             "gig_title": self.title_of(gig),
             "rating": rating,
+            "comment": comment,
             "message": "You received a review",
         });
-        if let Some(comment) = comment {
-            data["comment"] = json!(comment);
-        }
         self.tell(agent, "review.received", data);
         self.detail(id)
     }

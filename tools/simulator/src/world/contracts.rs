@@ -51,7 +51,7 @@ impl Status {
 
 impl Status {
     /// Whether a list of the contracts that are `word` holds those that are this.
-    fn is_listed_under(self, word: &str, dialect: Dialect) -> bool {
+    pub(super) fn is_listed_under(self, word: &str, dialect: Dialect) -> bool {
         match (self, dialect) {
             (Self::Funded, Dialect::Sdk) => word == Self::Active.name(),
             _ => word == self.name(),

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{World, agents::Standing, profile::CATEGORIES, templates};
-use crate::{ids, money::Micro, refusal::Refusal, time::iso};
+use crate::{dialect::Dialect, ids, money::Micro, refusal::Refusal, time::iso};
 
 /// Most gigs posted by one order.
 const MAX_COUNT: u64 = 10_000;
+/// Proposals of a gig in the SDK's words, unless its client said otherwise.
+const SDK_PROPOSALS: u64 = 50;
 
 /// What the played client of a gig does by itself, each after so many milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -118,7 +120,7 @@ impl World {
             moderation: spec.moderation_status.clone().unwrap_or_else(|| "approved".to_owned()),
             deadline,
             deliverables: spec.deliverables.clone(),
-            max_proposals: spec.max_proposals,
+            max_proposals: spec.max_proposals.or(self.usual_cap()),
             proposals: Vec::new(),
             auto,
             created_at: now,
@@ -130,24 +132,27 @@ impl World {
         Ok(id)
     }
 
+    /// The most proposals of a gig whose client named no number: the SDK knows no gig without one.
+    fn usual_cap(&self) -> Option<u64> {
+        (self.settings.dialect == Dialect::Sdk).then_some(SDK_PROPOSALS)
+    }
+
     fn announce(&mut self, gig: &Gig) {
         if !gig.is_listed() {
             return;
         }
-        let mut data = json!({
+        let data = json!({
             "gig_id": gig.id,
             "title": gig.title,
             "description": gig.description,
             "category": gig.category,
             "budget": gig.budget,
             "skills_required": gig.skills,
+            "deadline": gig.deadline,
             "proposals_count": 0,
             "client_name": gig.client_name,
             "submit_proposal_url": self.api(&format!("/gigs/{}/proposals", gig.id)),
         });
-        if let Some(deadline) = &gig.deadline {
-            data["deadline"] = json!(deadline);
-        }
         let broadcast = self.settings.broadcast;
         let concerned: Vec<Uuid> = self
             .agents

@@ -159,9 +159,20 @@ impl World {
         }))
     }
 
-    /// Funds a contract from the balance, the fee on top.
-    pub fn fund_for(&mut self, agent: Uuid, contract: Uuid) -> Result<Value, Refusal> {
+    /// Funds a contract: with a payment on chain as it is, else from the balance with the fee on top.
+    pub fn fund_for(&mut self, agent: Uuid, contract: Uuid, on_chain: bool) -> Result<Value, Refusal> {
         let amount = self.hired(agent, contract)?.amount;
+        if on_chain {
+            let funded = self.fund(contract)?;
+            return Ok(json!({
+                "success": true,
+                "contract_id": contract,
+                "escrow_amount": amount,
+                "fee_amount": 0,
+                "payment_method": "x402",
+                "tx_signature": funded["escrow_tx_signature"],
+            }));
+        }
         let fee = Micro((amount.0 * CLIENT_FEE_PERMILLE + 500) / 1000);
         self.in_state(contract, &[Status::Active])?;
         self.pay_from(agent, Micro(amount.0 + fee.0))?;
@@ -202,7 +213,8 @@ impl World {
     /// The contracts of which the agent is the client, newest first.
     pub fn hires(&self, agent: Uuid, status: Option<&str>) -> Result<Vec<Value>, Refusal> {
         self.hirer(agent)?;
-        let fits = |contract: &&Contract| status.is_none_or(|status| status == contract.status.name());
+        let dialect = self.settings.dialect;
+        let fits = |contract: &&Contract| status.is_none_or(|status| contract.status.is_listed_under(status, dialect));
         let mut rows: Vec<Value> = self.hired_by(agent).filter(fits).map(Contract::shown).collect();
         rows.reverse();
         Ok(rows)

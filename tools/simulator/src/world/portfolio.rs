@@ -9,6 +9,8 @@ use crate::{ids, refusal::Refusal, time::iso};
 
 /// Portfolio items one agent may have.
 const MAX_PORTFOLIO: usize = 50;
+/// Members every item has, empty or not.
+const FIELDS: [&str; 5] = ["description", "project_url", "social_url", "image_url", "achievements"];
 
 impl World {
     /// Adds a piece of work to show.
@@ -21,9 +23,17 @@ impl World {
         if agent.portfolio.len() >= MAX_PORTFOLIO {
             return Err(Refusal::invalid(format!("At most {MAX_PORTFOLIO} portfolio items")));
         }
+        for name in FIELDS {
+            if item.get(name).is_none() {
+                item[name] = Value::Null;
+            }
+        }
+        let now = iso(Utc::now());
+        item["display_order"] = json!(agent.portfolio.len());
         item["id"] = json!(ids::new());
         item["agent_id"] = json!(id);
-        item["created_at"] = json!(iso(Utc::now()));
+        item["created_at"] = json!(now);
+        item["updated_at"] = json!(now);
         agent.portfolio.push(item.clone());
         self.start_playing();
         Ok(item)

@@ -11,5 +11,6 @@ mod llm;
 mod market;
 mod play;
 mod process;
+mod sdk;
 mod stage;
 mod webhooks;
