@@ -7,9 +7,11 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    clock::Clock,
     dialect::Dialect,
     faults::Faults,
     files::Files,
+    ids::Ids,
     limits::Limits,
     llm::Books,
     options::Options,
@@ -17,7 +19,7 @@ use crate::{
     rng::Rng,
     settings::Settings,
     sync::lock,
-    timers::Timers,
+    timers::{Action, Timers},
     webhooks::{self, Outbox},
     world::{Site, World},
 };
@@ -38,6 +40,7 @@ pub struct App {
     pub books: Mutex<Books>,
     /// What the hostile dialect rolls.
     pub dice: Mutex<Rng>,
+    pub clock: Clock,
     pub timers: Timers,
     pub tasks: TaskTracker,
     pub senders: Semaphore,
@@ -57,16 +60,24 @@ impl App {
         };
         // A second start in one process finds the provider installed, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let clock = if options.reproducible {
+            Clock::frozen()
+        } else {
+            Clock::real()
+        };
+        let ids = |stream| Ids::new(options.reproducible.then_some(options.seed), stream);
+        let world = World::new(options.seed, settings.clone(), site, clock.clone(), ids("world"));
         Ok(Self {
             seed: options.seed,
-            world: Mutex::new(World::new(options.seed, settings.clone(), site)),
+            world: Mutex::new(world),
             faults: Mutex::new(Faults::new(options.seed)),
             limits: Mutex::default(),
             requests: Mutex::default(),
-            files: Mutex::default(),
-            outbox: Mutex::default(),
+            files: Mutex::new(Files::new(ids("files"))),
+            outbox: Mutex::new(Outbox::new(ids("webhooks"))),
             books: Mutex::default(),
             dice: Mutex::new(dice(options.seed)),
+            clock,
             timers: Timers::default(),
             tasks: TaskTracker::new(),
             senders: Semaphore::new(WEBHOOKS_AT_ONCE),
@@ -87,9 +98,14 @@ impl App {
             webhooks::dispatch(self, event);
         }
         for (wait, action) in plans {
-            self.timers.after(wait, action);
+            self.after(wait, action);
         }
         result
+    }
+
+    /// Has `action` done in `wait`.
+    pub fn after(&self, wait: Duration, action: Action) {
+        self.timers.at(self.clock.elapsed().saturating_add(wait), action);
     }
 
     /// Reads the world.
@@ -109,10 +125,10 @@ impl App {
         lock(&self.faults).clear();
         *lock(&self.limits) = Limits::default();
         *lock(&self.requests) = Requests::default();
-        *lock(&self.outbox) = Outbox::default();
+        lock(&self.outbox).clear();
         *lock(&self.books) = Books::default();
         *lock(&self.dice) = dice(self.seed);
-        *lock(&self.files) = Files::default();
+        lock(&self.files).clear();
         let settings = self.initial.clone();
         self.act(|world| world.reset(settings, agents));
     }

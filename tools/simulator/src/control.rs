@@ -1,6 +1,6 @@
 //! The control surface: scripts post gigs, play clients, inject faults, read the report.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -21,6 +21,7 @@ use crate::{
     refusal::Refusal,
     report,
     sync::lock,
+    time, timers,
     world::ServiceSpec,
 };
 
@@ -38,6 +39,14 @@ struct Credit {
     amount_usdc: Micro,
 }
 
+#[derive(Deserialize)]
+struct Advance {
+    advance: String,
+}
+
+/// The longest way a clock is moved at once.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
 /// Routes below `/control`.
 pub fn router(app: &Arc<App>) -> Router {
     Router::new()
@@ -53,6 +62,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/agents/{id}/credit", post(credit))
         .route("/faults", put(arm).get(armed).delete(disarm))
         .route("/settings", put(set).get(settings))
+        .route("/clock", get(clock).post(advance))
         .route("/report", get(show_report))
         .route("/reset", post(reset))
         .route("/log", get(log))
@@ -116,6 +126,28 @@ async fn set(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     })
     .map_err(|error: String| Refusal::invalid(error))?;
     settings(State(app)).await
+}
+
+/// What the time is, and how much is planned.
+async fn clock(State(app): State<Arc<App>>) -> Answer {
+    ok(json!({
+        "now": time::iso(app.clock.now()),
+        "frozen": app.clock.is_frozen(),
+        "planned": app.timers.planned(),
+    }))
+}
+
+/// Moves a frozen clock; answered when everything due by then is done.
+async fn advance(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    let Advance { advance } = parse(&body)?;
+    let by = humantime::parse_duration(&advance).ok().filter(|by| *by <= LONGEST);
+    let by = by.ok_or_else(|| Refusal::invalid("advance must be a duration such as \"10m\", of at most 366 days"))?;
+    if !app.clock.is_frozen() {
+        let text = "The clock is the real one; start with --seed N --reproducible for one that can be moved";
+        return Err(Refusal::conflict("clock_is_real", text));
+    }
+    timers::advance(&app, by).await;
+    clock(State(app)).await
 }
 
 async fn show_report(State(app): State<Arc<App>>) -> Response {

@@ -1,6 +1,6 @@
 //! The record of what a well-behaved agent would not have done.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// Breaches kept; more are counted only.
@@ -28,11 +28,11 @@ pub struct Etiquette {
 }
 
 impl Etiquette {
-    pub fn note(&mut self, agent: &str, what: &'static str, detail: impl Into<String>) {
+    pub fn note(&mut self, at: DateTime<Utc>, agent: &str, what: &'static str, detail: impl Into<String>) {
         self.total += 1;
         if self.kept.len() < MAX_KEPT {
             self.kept.push(Breach {
-                at: crate::time::iso(Utc::now()),
+                at: crate::time::iso(at),
                 agent: agent.to_owned(),
                 what,
                 detail: detail.into(),

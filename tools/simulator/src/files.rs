@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::{ids, refusal::Refusal};
+use crate::{ids::Ids, refusal::Refusal};
 
 /// Largest file.
 pub const MAX_FILE: usize = 10 * 1024 * 1024;
@@ -22,13 +22,29 @@ pub struct File {
 }
 
 /// All stored files by path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Files {
+    ids: Ids,
     by_path: HashMap<String, File>,
     total: usize,
 }
 
 impl Files {
+    /// None yet, under paths made of `ids`.
+    pub fn new(ids: Ids) -> Self {
+        Self {
+            ids,
+            by_path: HashMap::new(),
+            total: 0,
+        }
+    }
+
+    /// Forgets all files; no path is given twice.
+    pub fn clear(&mut self) {
+        self.by_path.clear();
+        self.total = 0;
+    }
+
     /// Stores a file and returns its path, `BUCKET/ID/NAME`.
     ///
     /// # Errors
@@ -54,7 +70,7 @@ impl Files {
                 "The store for files is full",
             ));
         }
-        let path = format!("{bucket}/{}/{}", ids::new(), safe(name));
+        let path = format!("{bucket}/{}/{}", self.ids.next(), safe(name));
         self.total += file.content.len();
         self.by_path.insert(path.clone(), file);
         Ok(path)

@@ -6,7 +6,8 @@
 //!
 //! What it promises: webhooks are signed over the exact bytes sent and retried until they are
 //! answered 200; money is integer micro-USDC; a fault that cuts a connection really cuts it; the
-//! same seed, model and messages give the same model answer to the byte; every breach of the
+//! same seed, model and messages give the same model answer to the byte; with `--reproducible` the same seed and the same
+//! requests in the same order give the same bytes of everything; every breach of the
 //! platform's etiquette is recorded, and nothing else is.
 //!
 //! What it does not do: keep state over a restart, or move money.
@@ -16,6 +17,7 @@
 
 mod api;
 mod app;
+mod clock;
 mod connection;
 mod control;
 mod dialect;

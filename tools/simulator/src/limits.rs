@@ -3,13 +3,15 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use chrono::Utc;
 use uuid::Uuid;
 
-use crate::settings::{PUBLISHED_KEY_LIMIT, PUBLISHED_PUBLIC_LIMIT, PUBLISHED_UPLOAD_LIMIT, Window};
+use crate::{
+    clock::Clock,
+    settings::{PUBLISHED_KEY_LIMIT, PUBLISHED_PUBLIC_LIMIT, PUBLISHED_UPLOAD_LIMIT, Window},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A call this soon after a 429 may have been under way when the answer was sent.
@@ -53,17 +55,17 @@ pub struct Standing {
 
 #[derive(Debug)]
 struct Counter {
-    calls: VecDeque<Instant>,
+    calls: VecDeque<Duration>,
     /// The limit last shown to the caller.
     told: u32,
-    noted: Option<Instant>,
+    noted: Option<Duration>,
     waiting: Option<Wait>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
-    told_at: Instant,
-    until: Instant,
+    told_at: Duration,
+    until: Duration,
 }
 
 /// Counters of all buckets.
@@ -75,8 +77,8 @@ pub struct Limits {
 
 impl Limits {
     /// Counts one call.
-    pub fn take(&mut self, bucket: Bucket, limit: u32, window: Window) -> Standing {
-        let now = Instant::now();
+    pub fn take(&mut self, bucket: Bucket, limit: u32, window: Window, clock: &Clock) -> Standing {
+        let now = clock.elapsed();
         self.prune(now);
         let counter = self.counters.entry(bucket).or_insert_with(|| Counter {
             calls: VecDeque::new(),
@@ -90,12 +92,12 @@ impl Limits {
         let wait = counter
             .calls
             .front()
-            .map_or(MINUTE, |first| (*first + MINUTE).saturating_duration_since(now));
+            .map_or(MINUTE, |first| (*first + MINUTE).saturating_sub(now));
         let reset_secs = wait.as_millis().div_ceil(1000).max(1) as u64;
         let mut standing = Standing {
             limit,
             remaining: limit.saturating_sub(used.saturating_add(1)),
-            reset: Utc::now().timestamp() + reset_secs as i64,
+            reset: clock.now().timestamp() + reset_secs as i64,
             refused: None,
             early,
             over: false,
@@ -118,9 +120,8 @@ impl Limits {
     }
 
     /// Records that `bucket` was told by an injected 429 to wait.
-    pub fn told_to_wait(&mut self, bucket: Bucket, wait: Duration) {
+    pub fn told_to_wait(&mut self, bucket: Bucket, wait: Duration, now: Duration) {
         self.refused += 1;
-        let now = Instant::now();
         if let Some(counter) = self.counters.get_mut(&bucket) {
             counter.wait(now, now + wait);
         }
@@ -131,7 +132,7 @@ impl Limits {
         self.refused
     }
 
-    fn prune(&mut self, now: Instant) {
+    fn prune(&mut self, now: Duration) {
         if self.counters.len() >= MAX_BUCKETS {
             self.counters
                 .retain(|_, counter| counter.calls.back().is_some_and(|last| now < *last + MINUTE));
@@ -140,7 +141,7 @@ impl Limits {
 }
 
 impl Counter {
-    fn is_early(&mut self, now: Instant) -> bool {
+    fn is_early(&mut self, now: Duration) -> bool {
         match self.waiting {
             Some(wait) if now < wait.until => now > wait.told_at + CROSSING,
             _ => {
@@ -150,8 +151,8 @@ impl Counter {
         }
     }
 
-    fn forget(&mut self, now: Instant, window: Window) {
-        let past = |at: &Instant| now >= *at + MINUTE;
+    fn forget(&mut self, now: Duration, window: Window) {
+        let past = |at: &Duration| now >= *at + MINUTE;
         match window {
             Window::Fixed => {
                 if self.calls.front().is_some_and(past) {
@@ -166,7 +167,7 @@ impl Counter {
         }
     }
 
-    fn wait(&mut self, now: Instant, until: Instant) {
+    fn wait(&mut self, now: Duration, until: Duration) {
         // The first answer of a burst starts the second in which others may cross it.
         let told_at = match self.waiting {
             Some(wait) if now < wait.until => wait.told_at,
@@ -186,27 +187,27 @@ mod tests {
 
     #[test]
     fn the_call_above_the_limit_is_refused_and_noted_once() {
-        let mut limits = Limits::default();
+        let (mut limits, clock) = (Limits::default(), Clock::frozen());
         for left in (0..30).rev() {
-            let standing = limits.take(key(), 30, Window::Fixed);
+            let standing = limits.take(key(), 30, Window::Fixed, &clock);
             assert_eq!((standing.remaining, standing.refused), (left, None));
         }
-        let first = limits.take(key(), 30, Window::Fixed);
+        let first = limits.take(key(), 30, Window::Fixed, &clock);
         assert!(first.refused.is_some_and(|wait| (59..=60).contains(&wait)) && first.over);
-        let second = limits.take(key(), 30, Window::Fixed);
+        let second = limits.take(key(), 30, Window::Fixed, &clock);
         assert!(second.refused.is_some() && !second.over && !second.early);
         assert_eq!(limits.refused(), 2);
     }
 
     #[test]
     fn a_limit_lowered_without_notice_is_no_breach() {
-        let mut limits = Limits::default();
+        let (mut limits, clock) = (Limits::default(), Clock::frozen());
         for _ in 0..10 {
-            limits.take(key(), 30, Window::Sliding);
+            limits.take(key(), 30, Window::Sliding, &clock);
         }
-        let refused = limits.take(key(), 5, Window::Sliding);
+        let refused = limits.take(key(), 5, Window::Sliding, &clock);
         assert!(refused.refused.is_some() && !refused.over);
-        let again = limits.take(key(), 5, Window::Sliding);
+        let again = limits.take(key(), 5, Window::Sliding, &clock);
         assert!(again.over, "now it was told");
     }
 }

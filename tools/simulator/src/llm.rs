@@ -13,7 +13,6 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use chrono::Utc;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
@@ -127,7 +126,7 @@ async fn guard(app: Arc<App>, dialect: Arc<Dialect>, path: &str, request: Reques
     let fault = lock(&app.faults).strike(On::Llm);
     let mut log = Entry {
         seq: 0,
-        at: time::iso(Utc::now()),
+        at: time::iso(app.clock.now()),
         method: request.method().to_string(),
         path: path.to_owned(),
         status: None,

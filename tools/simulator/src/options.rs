@@ -23,6 +23,10 @@ pub struct Options {
     /// Seed of everything random: titles, budgets, answers of models, faults without a seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Ids, keys and secrets follow from the seed, and the clock stands still but for `POST /control/clock`: the same
+    /// requests in the same order get the same bytes. Not for agents that keep what they were told by an earlier run.
+    #[arg(long, requires = "seed")]
+    pub reproducible: bool,
     /// Which reading of the platform's sources to speak: docs, sdk, legacy, or hostile for all at random.
     #[arg(long, default_value = "docs")]
     pub dialect: Dialect,
@@ -47,6 +51,7 @@ impl Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             webhook_url: None,
             seed: 1,
+            reproducible: false,
             dialect: Dialect::Docs,
             rate_limit: 30,
             webhook_retry_scale: 1.0,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,7 +35,8 @@ pub enum Action {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
-    at: Instant,
+    /// Since the clock's start.
+    at: Duration,
     order: u64,
     action: Action,
 }
@@ -45,20 +46,18 @@ struct Due {
 pub struct Timers {
     heap: Mutex<(BinaryHeap<Reverse<Due>>, u64)>,
     changed: Notify,
+    /// Held while a frozen clock's actions are done, one after the other.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Timers {
-    /// Has `action` done in `wait`.
-    pub fn after(&self, wait: Duration, action: Action) {
+    /// Has `action` done at `at`, counted from the clock's start.
+    pub fn at(&self, at: Duration, action: Action) {
         {
             let mut heap = lock(&self.heap);
             heap.1 += 1;
-            let due = Due {
-                at: Instant::now() + wait,
-                order: heap.1,
-                action,
-            };
-            heap.0.push(Reverse(due));
+            let order = heap.1;
+            heap.0.push(Reverse(Due { at, order, action }));
         }
         self.changed.notify_one();
     }
@@ -68,39 +67,67 @@ impl Timers {
         lock(&self.heap).0.clear();
     }
 
-    /// What is due now, and when to look again.
-    fn due(&self) -> (Vec<Action>, Instant) {
-        let now = Instant::now();
+    /// How many actions are planned.
+    pub fn planned(&self) -> usize {
+        lock(&self.heap).0.len()
+    }
+
+    /// The next action due at `now`, and when.
+    fn pop(&self, now: Duration) -> Option<(Duration, Action)> {
         let mut heap = lock(&self.heap);
-        let mut due = Vec::new();
-        while let Some(Reverse(next)) = heap.0.peek() {
-            if next.at > now {
-                return (due, next.at);
-            }
-            if let Some(Reverse(next)) = heap.0.pop() {
-                due.push(next.action);
-            }
+        if heap.0.peek()?.0.at > now {
+            return None;
         }
-        (due, now + IDLE)
+        heap.0.pop().map(|Reverse(due)| (due.at, due.action))
+    }
+
+    /// When the next action is due.
+    fn next(&self) -> Option<Duration> {
+        lock(&self.heap).0.peek().map(|Reverse(due)| due.at)
     }
 }
 
 /// Does what is due, until `stop`.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
-        let (due, next) = app.timers.due();
-        for action in due {
-            fire(&app, action);
+        if app.clock.is_frozen() {
+            advance(&app, Duration::ZERO).await;
+        } else {
+            while let Some((_, action)) = app.timers.pop(app.clock.elapsed()) {
+                if let Some((delivery, extra)) = fire(&app, action) {
+                    let app_in_task = Arc::clone(&app);
+                    app.tasks.spawn(async move {
+                        webhooks::attempt(&app_in_task, delivery, extra).await;
+                    });
+                }
+            }
         }
+        let next = app.timers.next().filter(|_| !app.clock.is_frozen());
+        let wait = next.map_or(IDLE, |at| at.saturating_sub(app.clock.elapsed()));
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.timers.changed.notified() => {}
-            () = tokio::time::sleep_until(next) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-fn fire(app: &Arc<App>, action: Action) {
+/// Moves a frozen clock by `by`, and does on the way what falls due: in order, each at its time, every webhook answered
+/// before the next thing happens.
+pub async fn advance(app: &Arc<App>, by: Duration) {
+    let _turn = app.timers.turn.lock().await;
+    let target = app.clock.elapsed().saturating_add(by);
+    while let Some((at, action)) = app.timers.pop(target) {
+        app.clock.move_to(at);
+        if let Some((delivery, extra)) = fire(app, action) {
+            webhooks::attempt(app, delivery, extra).await;
+        }
+    }
+    app.clock.move_to(target);
+}
+
+/// Does `action`; a webhook to be sent is left to the caller.
+fn fire(app: &Arc<App>, action: Action) -> Option<(Uuid, bool)> {
     // A played client finds the state changed under it when a script was faster: then it does
     // nothing, which is why refusals are dropped here.
     match action {
@@ -114,12 +141,8 @@ fn fire(app: &Arc<App>, action: Action) {
             let _ = app.act(|world| world.approve_delivery(contract, delivery));
         }
         Action::Play => app.act(|world| world.play()),
-        Action::Send { delivery, extra } => {
-            let app_in_task = Arc::clone(app);
-            app.tasks.spawn(async move {
-                webhooks::attempt(&app_in_task, delivery, extra).await;
-            });
-        }
+        Action::Send { delivery, extra } => return Some((delivery, extra)),
         Action::Release { delivery } => webhooks::release(app, delivery),
     }
+    None
 }

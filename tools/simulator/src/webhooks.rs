@@ -3,14 +3,23 @@
 //! An event becomes one delivery with one body and one delivery id. Its attempts are timers; each
 //! signs the same bytes, by default with the secret in force when it is sent. Only 200 counts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{app::App, dialect, faults::Kind, settings::Signing, sync::lock, timers::Action, world::Event};
+use crate::{
+    app::App,
+    dialect,
+    faults::Kind,
+    rng::{Rng, hash},
+    settings::Signing,
+    sync::lock,
+    timers::Action,
+    world::Event,
+};
 
 pub use log::Outbox;
 pub use sign::{signature, webhook_headers};
@@ -27,6 +36,7 @@ struct Attempt {
     url: String,
     body: Bytes,
     delivery_id: Uuid,
+    number: u32,
     secret: String,
     timeout: Duration,
 }
@@ -56,10 +66,10 @@ pub fn dispatch(app: &App, event: Event) {
     let delivery = keep(app, event, max_attempts);
     let send = |wait: u64, extra: bool| {
         let wait = Duration::from_millis(wait.min(3_600_000));
-        app.timers.after(wait, Action::Send { delivery, extra });
+        app.after(wait, Action::Send { delivery, extra });
     };
     match fault.as_ref().map(|fault| (fault.kind, fault)) {
-        Some((Kind::Drop, _)) => lock(&app.outbox).lose(delivery),
+        Some((Kind::Drop, _)) => lock(&app.outbox).lose(delivery, app.clock.now()),
         Some((Kind::Delay, fault)) => send(fault.number("ms", 2000), false),
         Some((Kind::Duplicate, fault)) => {
             send(0, false);
@@ -70,7 +80,7 @@ pub fn dispatch(app: &App, event: Event) {
         Some((Kind::Reorder, fault)) => {
             lock(&app.outbox).hold(agent, delivery);
             let wait = Duration::from_millis(fault.number("ms", 1000).min(3_600_000));
-            app.timers.after(wait, Action::Release { delivery });
+            app.after(wait, Action::Release { delivery });
         }
         _ => send(0, false),
     }
@@ -79,21 +89,16 @@ pub fn dispatch(app: &App, event: Event) {
 /// Words an event and puts it into the log.
 fn keep(app: &App, event: Event, max_attempts: u32) -> Uuid {
     let dialect = app.see(|world| world.settings().dialect);
-    let body = dialect::body(
-        dialect,
-        &mut lock(&app.dice),
-        event.name,
-        Utc::now(),
-        event.data.clone(),
-    );
-    lock(&app.outbox).add(event, &body, max_attempts)
+    let now = app.clock.now();
+    let body = dialect::body(dialect, &mut lock(&app.dice), event.name, now, event.data.clone());
+    lock(&app.outbox).add(event, &body, max_attempts, now)
 }
 
 /// Sends a webhook that was held back, unless it has gone already.
 pub fn release(app: &App, delivery: Uuid) {
     if lock(&app.outbox).let_go(delivery) {
         let send = Action::Send { delivery, extra: false };
-        app.timers.after(Duration::ZERO, send);
+        app.after(Duration::ZERO, send);
     }
 }
 
@@ -104,14 +109,14 @@ pub async fn attempt(app: &App, delivery: Uuid, extra: bool) -> Option<Outcome> 
     let outcome = send(app, &attempt).await;
     let (agent, retry) = {
         let mut outbox = lock(&app.outbox);
-        let settled = outbox.settle(delivery, extra, &outcome)?;
+        let settled = outbox.settle(delivery, extra, &outcome, app.clock.now())?;
         (settled.agent, settled.retry_after_attempt)
     };
     if let Some(attempts) = retry {
         let wait = app.see(|world| world.settings().retry_wait(attempts));
-        lock(&app.outbox).plan(delivery, wait);
+        lock(&app.outbox).plan(delivery, app.clock.now() + wait);
         let send = Action::Send { delivery, extra: false };
-        app.timers.after(wait, send);
+        app.after(wait, send);
     }
     if outcome.received() && attempt.event == "contract.disputed" {
         app.act(|world| world.told_of_dispute(&attempt.body));
@@ -139,6 +144,7 @@ fn prepare(app: &App, delivery: Uuid, extra: bool) -> Option<Attempt> {
         url: started.url,
         body: started.body,
         delivery_id: started.delivery_id,
+        number: started.attempt,
         secret,
         timeout,
     })
@@ -148,7 +154,7 @@ async fn send(app: &App, attempt: &Attempt) -> Outcome {
     let kinds = [Kind::BadSignature, Kind::StaleTimestamp];
     let fault = lock(&app.faults).strike_webhook(&attempt.event, &kinds);
     let mut signed = signature(attempt.secret.as_bytes(), &attempt.body);
-    let mut now = Utc::now();
+    let mut now = app.clock.now();
     match fault.as_ref().map(|fault| (fault.kind, fault)) {
         Some((Kind::BadSignature, _)) => {
             signed = signature(b"whsec_somebody_else", &attempt.body);
@@ -158,10 +164,12 @@ async fn send(app: &App, attempt: &Attempt) -> Outcome {
         }
         _ => {}
     }
-    let began = Instant::now();
+    let began = app.clock.elapsed();
     let mut request = app.client.post(&attempt.url).header("Content-Type", "application/json");
     let dialect = app.see(|world| world.settings().dialect);
-    let headers = dialect::headers(dialect, &mut lock(&app.dice), signed, now, attempt.delivery_id);
+    // Dice of its own: what is sent at the same time does not change what this attempt looks like.
+    let mut dice = Rng::new(hash(&[attempt.delivery_id.as_bytes(), &attempt.number.to_le_bytes()]));
+    let headers = dialect::headers(dialect, &mut dice, signed, now, attempt.delivery_id);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -185,7 +193,7 @@ async fn send(app: &App, attempt: &Attempt) -> Outcome {
         status,
         answer,
         error,
-        took: began.elapsed(),
+        took: app.clock.elapsed().saturating_sub(began),
     }
 }
 

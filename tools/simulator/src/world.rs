@@ -5,11 +5,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{dialect::Dialect, etiquette::Etiquette, refusal::Refusal, rng::Rng, settings::Settings, timers::Action};
+use crate::{
+    clock::Clock, dialect::Dialect, etiquette::Etiquette, ids::Ids, refusal::Refusal, rng::Rng, settings::Settings,
+    timers::Action,
+};
 
 pub use agents::Agent;
 pub use contracts::{Contract, Delivered, Status};
@@ -124,6 +128,8 @@ pub struct World {
     keys: HashMap<String, Uuid>,
     settings: Settings,
     site: Site,
+    clock: Clock,
+    ids: Ids,
     rng: Rng,
     seed: u64,
     playing: bool,
@@ -132,7 +138,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, settings: Settings, site: Site) -> Self {
+    pub fn new(seed: u64, settings: Settings, site: Site, clock: Clock, ids: Ids) -> Self {
         Self {
             etiquette: Etiquette::default(),
             agents: Rows::default(),
@@ -143,12 +149,19 @@ impl World {
             keys: HashMap::new(),
             settings,
             site,
+            clock,
+            ids,
             rng: Rng::new(seed),
             seed,
             playing: false,
             events: Vec::new(),
             plans: Vec::new(),
         }
+    }
+
+    /// The time here.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     pub fn settings(&self) -> &Settings {

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use chrono::Utc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use uuid::Uuid;
 
@@ -54,7 +53,7 @@ pub async fn guard(
     let Some(connection) = connection else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let arrived = Utc::now();
+    let arrived = app.clock.now();
     let method = request.method().clone();
     let (call, settings) = identify(&app, &request, &connection);
     let standing = count(&app, &call, &settings);
@@ -85,7 +84,7 @@ pub async fn guard(
                 let voice = inject::Voice::Platform;
                 let (response, told) = inject::run(&app, &connection, fault.as_ref(), voice, run).await;
                 if let Some(wait) = told {
-                    lock(&app.limits).told_to_wait(call.bucket, wait);
+                    lock(&app.limits).told_to_wait(call.bucket, wait, app.clock.elapsed());
                 }
                 response
             }
@@ -93,6 +92,11 @@ pub async fn guard(
     };
 
     show_limits(response.headers_mut(), &standing);
+    if app.clock.is_frozen()
+        && let Ok(date) = HeaderValue::from_str(&time::http_date(app.clock.now()))
+    {
+        response.headers_mut().insert(header::DATE, date);
+    }
     log.status = Some(response.status().as_u16());
     lock(&app.requests).add(log);
     response
@@ -164,10 +168,10 @@ fn count(app: &App, call: &Call, settings: &Settings) -> Standing {
         Bucket::Public(_) => settings.public_limit(),
         Bucket::Key(_) | Bucket::Upload(_) => settings.rate_limit_per_minute,
     };
-    let standing = limits.take(call.bucket, limit, window);
+    let standing = limits.take(call.bucket, limit, window, &app.clock);
     match (call.place, call.agent) {
         (On::Upload, Some(agent)) if standing.refused.is_none() => {
-            let upload = limits.take(Bucket::Upload(agent), settings.upload_limit(), window);
+            let upload = limits.take(Bucket::Upload(agent), settings.upload_limit(), window, &app.clock);
             if upload.remaining < standing.remaining || upload.refused.is_some() {
                 Standing {
                     early: standing.early || upload.early,
@@ -186,14 +190,15 @@ fn note_manners(app: &App, call: &Call, standing: &Standing, method: &Method, pa
         return;
     }
     let detail = format!("{method} {path}");
+    let now = app.clock.now();
     let mut world = lock(&app.world);
     if standing.early {
         world
             .etiquette
-            .note(&call.name, "call_before_retry_after", detail.clone());
+            .note(now, &call.name, "call_before_retry_after", detail.clone());
     }
     if standing.over {
-        world.etiquette.note(&call.name, "over_the_limit", detail);
+        world.etiquette.note(now, &call.name, "over_the_limit", detail);
     }
 }
 

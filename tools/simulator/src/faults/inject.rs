@@ -43,7 +43,7 @@ where
         return (call.await, None);
     };
     let response = match fault.kind {
-        Kind::Http429 => return too_many(fault, voice),
+        Kind::Http429 => return too_many(fault, voice, app.clock.now()),
         Kind::Http500 => error(voice, StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
         Kind::Http502Html => {
             let page = "<html><head><title>502 Bad Gateway</title></head><body>\
@@ -108,7 +108,7 @@ pub fn limited(voice: Voice, secs: u64) -> Response {
     response
 }
 
-fn too_many(fault: &Fault, voice: Voice) -> (Response, Option<Duration>) {
+fn too_many(fault: &Fault, voice: Voice, now: DateTime<Utc>) -> (Response, Option<Duration>) {
     let secs = fault.number("retry_after", fault.number("secs", 1)).min(86_400);
     let wait = Duration::from_secs(secs);
     match fault.word("retry_after") {
@@ -118,7 +118,7 @@ fn too_many(fault: &Fault, voice: Voice) -> (Response, Option<Duration>) {
         }
         Some("http_date") => {
             let mut response = limited(voice, secs);
-            let until = time::http_date(whole_second(Utc::now()) + TimeDelta::seconds(secs as i64));
+            let until = time::http_date(whole_second(now) + TimeDelta::seconds(secs as i64));
             if let Ok(until) = HeaderValue::from_str(&until) {
                 response.headers_mut().insert(header::RETRY_AFTER, until);
             }

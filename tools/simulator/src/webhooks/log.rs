@@ -1,9 +1,6 @@
 //! The log of webhook deliveries, as the platform shows it and as the report counts it.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -12,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Outcome;
-use crate::{ids, time::iso, world::Event};
+use crate::{ids::Ids, time::iso, world::Event};
 
 /// Deliveries kept; the oldest are forgotten first, sent or not.
 const MAX_KEPT: usize = 100_000;
@@ -52,6 +49,8 @@ pub struct Started {
     pub url: String,
     pub secret: String,
     pub delivery_id: Uuid,
+    /// Attempts made, this one included.
+    pub attempt: u32,
 }
 
 /// What follows from an attempt's end.
@@ -79,8 +78,9 @@ pub struct Counts {
 }
 
 /// All deliveries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
+    source: Ids,
     by_id: HashMap<Uuid, Delivery>,
     ids: HashMap<Uuid, Uuid>,
     order: VecDeque<Uuid>,
@@ -97,10 +97,27 @@ pub struct Filter {
 }
 
 impl Outbox {
+    /// Empty, its deliveries named by `source`.
+    pub fn new(source: Ids) -> Self {
+        Self {
+            source,
+            by_id: HashMap::new(),
+            ids: HashMap::new(),
+            order: VecDeque::new(),
+            held: HashMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets everything; no id is given twice.
+    pub fn clear(&mut self) {
+        let source = std::mem::replace(&mut self.source, Ids::Random);
+        *self = Self::new(source);
+    }
+
     /// Adds the delivery of an event whose body is `body`, and returns its id.
-    pub fn add(&mut self, event: Event, body: &Value, max_attempts: u32) -> Uuid {
-        let now = Utc::now();
-        let (id, delivery_id) = (ids::new(), ids::new());
+    pub fn add(&mut self, event: Event, body: &Value, max_attempts: u32, now: DateTime<Utc>) -> Uuid {
+        let (id, delivery_id) = (self.source.next(), self.source.next());
         let delivery = Delivery {
             delivery_id,
             agent: event.agent,
@@ -129,10 +146,10 @@ impl Outbox {
     }
 
     /// Marks a delivery as never sent.
-    pub fn lose(&mut self, id: Uuid) {
+    pub fn lose(&mut self, id: Uuid, now: DateTime<Utc>) {
         if let Some(delivery) = self.by_id.get_mut(&id) {
             delivery.next_retry_at = None;
-            delivery.completed_at = Some(Utc::now());
+            delivery.completed_at = Some(now);
             delivery.last.error = Some("lost".to_owned());
             self.counts.entry(delivery.event).or_default().dropped += 1;
         }
@@ -177,11 +194,12 @@ impl Outbox {
             url: delivery.url.clone(),
             secret: delivery.secret.clone(),
             delivery_id: delivery.delivery_id,
+            attempt: delivery.attempt,
         })
     }
 
     /// Records how an attempt ended.
-    pub fn settle(&mut self, id: Uuid, extra: bool, outcome: &Outcome) -> Option<Settled> {
+    pub fn settle(&mut self, id: Uuid, extra: bool, outcome: &Outcome, now: DateTime<Utc>) -> Option<Settled> {
         let delivery = self.by_id.get_mut(&id)?;
         let counts = self.counts.entry(delivery.event).or_default();
         let received = outcome.received();
@@ -197,7 +215,7 @@ impl Outbox {
                 took: u64::try_from(outcome.took.as_millis()).ok(),
             };
             if !more {
-                delivery.completed_at = Some(Utc::now());
+                delivery.completed_at = Some(now);
                 counts.given_up += u64::from(!delivery.received);
             }
         }
@@ -208,9 +226,9 @@ impl Outbox {
     }
 
     /// Shows when the next attempt is due.
-    pub fn plan(&mut self, id: Uuid, wait: Duration) {
+    pub fn plan(&mut self, id: Uuid, at: DateTime<Utc>) {
         if let Some(delivery) = self.by_id.get_mut(&id) {
-            delivery.next_retry_at = Some(Utc::now() + wait);
+            delivery.next_retry_at = Some(at);
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{MAX_AGENTS, World, profile::Profile, templates};
-use crate::{dialect::Dialect, ids, money::Micro, refusal::Refusal};
+use crate::{dialect::Dialect, money::Micro, refusal::Refusal};
 
 /// The events an agent can listen to.
 pub const EVENTS: [&str; 9] = [
@@ -126,12 +126,12 @@ impl World {
         if self.agents.iter().any(|agent| agent.username == username) {
             return Err(Refusal::conflict("username_taken", "Username is already taken"));
         }
-        let now = Utc::now();
+        let now = self.now();
         let mut agent = Agent {
-            id: ids::new(),
+            id: self.ids.next(),
             operator: None,
-            api_key: ids::api_key(),
-            claim_token: ids::new(),
+            api_key: self.ids.api_key(),
+            claim_token: self.ids.next(),
             username,
             name: String::new(),
             description: None,
@@ -145,7 +145,7 @@ impl World {
             contact_email: None,
             webhook_url: None,
             webhook_events: EVENTS.map(str::to_owned).to_vec(),
-            webhook_secret: ids::webhook_secret(),
+            webhook_secret: self.ids.webhook_secret(),
             standing: Standing::Pending,
             email_verified: false,
             email_code: None,
@@ -211,7 +211,7 @@ impl World {
         if caller != id {
             return Err(Refusal::forbidden("forbidden", "Not your agent"));
         }
-        let key = ids::api_key();
+        let key = self.ids.api_key();
         let agent = self.agent_mut(id)?;
         let old = std::mem::replace(&mut agent.api_key, key.clone());
         self.keys.remove(&old);
@@ -221,17 +221,19 @@ impl World {
 
     /// A new webhook secret, shown once.
     pub fn rotate_secret(&mut self, id: Uuid) -> Result<Value, Refusal> {
+        let secret = self.ids.webhook_secret();
         let agent = self.agent_mut(id)?;
-        agent.webhook_secret = ids::webhook_secret();
+        agent.webhook_secret = secret;
         Ok(json!({ "webhook_secret": agent.webhook_secret }))
     }
 
     /// Changes a profile.
     pub fn change_profile(&mut self, id: Uuid, profile: Profile) -> Result<Value, Refusal> {
         profile.check(self)?;
+        let now = self.now();
         let agent = self.agent_mut(id)?;
         profile.apply(agent);
-        agent.updated_at = Utc::now();
+        agent.updated_at = now;
         let shown = agent.shown();
         self.start_playing();
         Ok(shown)
@@ -266,10 +268,11 @@ impl World {
 
     /// Links an agent to its operator, as the browser does at the claim URL.
     pub fn claim(&mut self, token: &str) -> Result<Value, Refusal> {
+        let operator = self.ids.next();
         let token = token.trim_start_matches("clm_").parse::<Uuid>().ok();
         let found = self.agents.iter_mut().find(|agent| Some(agent.claim_token) == token);
         let agent = found.ok_or_else(|| Refusal::missing("Claim"))?;
-        agent.operator.get_or_insert_with(ids::new);
+        agent.operator.get_or_insert(operator);
         agent.standing = Standing::Active;
         let claimed = json!({ "agent_id": agent.id, "message": "Agent claimed" });
         self.start_playing();
@@ -280,9 +283,9 @@ impl World {
     pub fn make_ready(&mut self, name: &str) -> Result<Value, Refusal> {
         let id = self.agent_by_name(name).map(|agent| agent.id);
         let id = id.ok_or_else(|| Refusal::missing("Agent"))?;
-        let base = self.site.base.clone();
+        let (base, operator) = (self.site.base.clone(), self.ids.next());
         let agent = self.agent_mut(id)?;
-        agent.operator.get_or_insert_with(ids::new);
+        agent.operator.get_or_insert(operator);
         agent.standing = Standing::Active;
         agent.email_verified = true;
         agent

@@ -1,11 +1,10 @@
 //! What clients do: accept, fund, approve, dispute, ask for changes, review.
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Contract, Status, World, contracts::Delivered, proposals::State};
-use crate::{ids, money::Micro, refusal::Refusal, timers::Action};
+use crate::{money::Micro, refusal::Refusal, timers::Action};
 
 /// How a dispute ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +68,11 @@ impl World {
         proposal: Option<Uuid>,
     ) -> Result<Value, Refusal> {
         self.contracts.room("contracts")?;
+        let now = self.now();
         let found = self.gigs.get_mut(gig).ok_or_else(|| Refusal::missing("Gig"))?;
-        found.move_to("in_progress");
+        found.move_to("in_progress", now);
         let mut contract = Contract {
-            id: ids::new(),
+            id: self.ids.next(),
             gig,
             client: found.client,
             client_name: found.client_name,
@@ -85,7 +85,7 @@ impl World {
             delivered: None,
             delivered_at: None,
             completed_at: None,
-            created_at: Utc::now(),
+            created_at: now,
             deliveries: 0,
             revisions: 0,
             twice: false,
@@ -104,7 +104,7 @@ impl World {
             "client_name": found.client_name,
             "deliver_url": self.api(&format!("/contracts/{id}/deliver")),
         });
-        contract.mark("accepted", None);
+        contract.mark(now, "accepted", None);
         self.contracts.push(id, contract);
         let hired = self.agent_mut(agent)?;
         hired.contracts.push(id);
@@ -118,10 +118,11 @@ impl World {
 
     /// Pays the amount into escrow.
     pub fn fund(&mut self, id: Uuid) -> Result<Value, Refusal> {
+        let (now, transaction) = (self.now(), self.ids.transaction());
         let contract = self.in_state(id, &[Status::Active])?;
         contract.status = Status::Funded;
-        contract.escrow = Some(ids::transaction());
-        contract.mark("funded", None);
+        contract.escrow = Some(transaction);
+        contract.mark(now, "funded", None);
         let (agent, gig, amount) = (contract.agent, contract.gig, contract.amount);
         let data = json!({
             "contract_id": id,
@@ -136,10 +137,11 @@ impl World {
 
     /// Accepts the work and pays.
     pub fn approve(&mut self, id: Uuid) -> Result<Value, Refusal> {
+        let now = self.now();
         let contract = self.in_state(id, &[Status::Delivered])?;
         contract.status = Status::Approved;
-        contract.completed_at = Some(Utc::now());
-        contract.mark("approved", None);
+        contract.completed_at = Some(now);
+        contract.mark(now, "approved", None);
         let (agent, gig, amount) = (contract.agent, contract.gig, contract.amount);
         let data = json!({
             "contract_id": id,
@@ -164,13 +166,14 @@ impl World {
 
     /// Opens a dispute.
     pub fn dispute(&mut self, id: Uuid, reason: &str) -> Result<Value, Refusal> {
+        let now = self.now();
         let contract = self.in_state(id, &[Status::Funded, Status::Delivered])?;
         contract.status = Status::Disputed;
         contract.dispute = Some(reason.to_owned());
-        contract.mark("disputed", Some(reason.to_owned()));
+        contract.mark(now, "disputed", Some(reason.to_owned()));
         let (agent, gig) = (contract.agent, contract.gig);
         if let Some(gig) = self.gigs.get_mut(gig) {
-            gig.move_to("disputed");
+            gig.move_to("disputed", now);
         }
         let data = json!({
             "contract_id": id,
@@ -184,14 +187,15 @@ impl World {
 
     /// Decides a dispute.
     pub fn resolve(&mut self, id: Uuid, verdict: Verdict, text: &str) -> Result<Value, Refusal> {
+        let now = self.now();
         let contract = self.in_state(id, &[Status::Disputed])?;
         contract.status = match verdict {
             Verdict::Approved => Status::Approved,
             Verdict::Cancelled => Status::Cancelled,
         };
-        contract.completed_at = Some(Utc::now());
+        contract.completed_at = Some(now);
         contract.dispute_known = None;
-        contract.mark("resolved", Some(text.to_owned()));
+        contract.mark(now, "resolved", Some(text.to_owned()));
         let (agent, gig, amount) = (contract.agent, contract.gig, contract.amount);
         match verdict {
             Verdict::Approved => self.pay(agent, gig, amount),
@@ -210,10 +214,11 @@ impl World {
     /// Ends a contract without payment; no event tells of it.
     pub fn cancel(&mut self, id: Uuid, reason: Option<String>) -> Result<Value, Refusal> {
         let open = [Status::Active, Status::Funded, Status::Delivered];
+        let now = self.now();
         let contract = self.in_state(id, &open)?;
         contract.status = Status::Cancelled;
-        contract.completed_at = Some(Utc::now());
-        contract.mark("cancelled", reason);
+        contract.completed_at = Some(now);
+        contract.mark(now, "cancelled", reason);
         let gig = contract.gig;
         self.close_gig(gig, "cancelled");
         self.detail(id)
@@ -221,10 +226,11 @@ impl World {
 
     /// Asks for changes: back to funded, with a message.
     pub fn revise(&mut self, id: Uuid, request: &str) -> Result<Value, Refusal> {
+        let now = self.now();
         let contract = self.in_state(id, &[Status::Delivered])?;
         contract.status = Status::Funded;
         contract.revisions += 1;
-        contract.mark("revision_requested", Some(request.to_owned()));
+        contract.mark(now, "revision_requested", Some(request.to_owned()));
         let agent = contract.agent;
         self.client_message(id, request.to_owned(), None, "client")?;
         self.hint(agent, "work.revision_requested", json!({ "contract_id": id }));
@@ -236,12 +242,13 @@ impl World {
         if !(1..=5).contains(&rating) {
             return Err(Refusal::invalid("rating must lie between 1 and 5"));
         }
+        let now = self.now();
         let contract = self.in_state(id, &[Status::Approved])?;
         if contract.review.is_some() {
             return Err(Refusal::conflict("already_reviewed", "Contract is already reviewed"));
         }
         contract.review = Some(json!({ "rating": rating, "comment": comment }));
-        contract.mark("reviewed", Some(rating.to_string()));
+        contract.mark(now, "reviewed", Some(rating.to_string()));
         let (agent, gig) = (contract.agent, contract.gig);
         self.agent_mut(agent)?.stats.ratings.push(rating);
         let data = json!({
@@ -298,8 +305,9 @@ impl World {
     }
 
     fn close_gig(&mut self, gig: Uuid, status: &'static str) {
+        let now = self.now();
         if let Some(gig) = self.gigs.get_mut(gig) {
-            gig.move_to(status);
+            gig.move_to(status, now);
         }
     }
 

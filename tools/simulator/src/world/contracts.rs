@@ -1,6 +1,6 @@
 //! Contracts from the worker's side: what they hold, and delivery.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -99,17 +99,17 @@ pub struct Contract {
     /// A delivery was accepted while another waited for the client.
     pub twice: bool,
     pub dispute: Option<String>,
-    /// Since when the agent can know of the dispute.
-    pub dispute_known: Option<Instant>,
+    /// Since when, by the clock's count, the agent can know of the dispute.
+    pub dispute_known: Option<Duration>,
     pub review: Option<Value>,
     pub messages: Vec<Message>,
     pub timeline: Vec<Moment>,
 }
 
 impl Contract {
-    pub fn mark(&mut self, what: &'static str, detail: Option<String>) {
+    pub fn mark(&mut self, at: DateTime<Utc>, what: &'static str, detail: Option<String>) {
         if self.timeline.len() < MAX_TIMELINE {
-            let at = iso(Utc::now());
+            let at = iso(at);
             self.timeline.push(Moment { at, what, detail });
         }
     }
@@ -141,14 +141,15 @@ impl World {
                 return Err(Refusal::conflict("contract_cancelled", "Contract is cancelled"));
             }
         }
+        let now = self.now();
         let contract = self.contract_mut(id)?;
         contract.twice |= status == Status::Delivered;
         contract.deliveries += 1;
         contract.status = Status::Delivered;
-        contract.delivered_at = Some(Utc::now());
+        contract.delivered_at = Some(now);
         contract.delivered = Some(work);
         let (delivery, gig, hirer) = (contract.deliveries, contract.gig, contract.hirer);
-        contract.mark("delivered", Some(format!("delivery {delivery}")));
+        contract.mark(now, "delivered", Some(format!("delivery {delivery}")));
         let shown = contract.shown();
         let data = json!({
             "contract_id": id,
@@ -184,7 +185,7 @@ impl World {
         limit: usize,
     ) -> Result<(Vec<Value>, usize), Refusal> {
         let ids = self.agent(agent)?.contracts.clone();
-        let dialect = self.settings.dialect;
+        let (dialect, now) = (self.settings.dialect, self.clock.elapsed());
         let wanted = |id: &&Uuid| match (status, self.contracts.get(**id)) {
             (_, None) => false,
             (None, Some(_)) => true,
@@ -196,7 +197,7 @@ impl World {
         let shown = page
             .filter_map(|id| {
                 let contract = self.contracts.get_mut(id)?;
-                contract.know_dispute();
+                contract.know_dispute(now);
                 Some(contract.shown())
             })
             .collect();
@@ -207,8 +208,9 @@ impl World {
     pub fn told_of_dispute(&mut self, body: &[u8]) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let id = body["data"]["contract_id"].as_str().and_then(|id| id.parse().ok());
+        let now = self.clock.elapsed();
         if let Some(contract) = id.and_then(|id: Uuid| self.contracts.get_mut(id)) {
-            contract.know_dispute();
+            contract.know_dispute(now);
         }
     }
 
@@ -221,16 +223,16 @@ impl World {
     }
 
     pub(super) fn breach(&mut self, agent: Uuid, what: &'static str, contract: Uuid) {
-        let name = self.agents.get(agent).map(|agent| agent.username.clone());
+        let (name, now) = (self.agents.get(agent).map(|agent| agent.username.clone()), self.now());
         self.etiquette
-            .note(&name.unwrap_or_default(), what, format!("contract {contract}"));
+            .note(now, &name.unwrap_or_default(), what, format!("contract {contract}"));
     }
 }
 
 impl Contract {
-    fn know_dispute(&mut self) {
+    fn know_dispute(&mut self, now: Duration) {
         if self.status == Status::Disputed {
-            self.dispute_known.get_or_insert_with(Instant::now);
+            self.dispute_known.get_or_insert(now);
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{World, agents::Standing, profile::CATEGORIES, templates};
-use crate::{dialect::Dialect, ids, money::Micro, refusal::Refusal, time::iso};
+use crate::{dialect::Dialect, money::Micro, refusal::Refusal, time::iso};
 
 /// Most gigs posted by one order.
 const MAX_COUNT: u64 = 10_000;
@@ -74,9 +74,9 @@ impl Gig {
     }
 
     /// Moves it on.
-    pub fn move_to(&mut self, status: &'static str) {
+    pub fn move_to(&mut self, status: &'static str, now: DateTime<Utc>) {
         self.status = status;
-        self.updated_at = Utc::now();
+        self.updated_at = now;
     }
 }
 
@@ -94,7 +94,7 @@ impl World {
 
     pub(super) fn post_gig(&mut self, spec: &GigSpec, auto: Auto, poster: Option<Uuid>) -> Result<Uuid, Refusal> {
         self.gigs.room("gigs")?;
-        let now = Utc::now();
+        let now = self.now();
         let (category, skills) = self.subject(spec);
         let template = spec.template.as_deref().unwrap_or(templates::for_category(&category));
         let made_up = templates::compose(&mut self.rng, template, &skills);
@@ -106,7 +106,7 @@ impl World {
             None => Some(iso(now + TimeDelta::days(days as i64))),
         };
         let gig = Gig {
-            id: ids::new(),
+            id: self.ids.next(),
             client,
             client_name,
             poster,

@@ -1,12 +1,11 @@
 //! Agents as clients: an agent without an operator posts gigs, funds them from its balance, approves and disputes.
 
-use chrono::Utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Contract, GigSpec, Status, World, agents::Standing, gigs::Auto, profile::Profile};
-use crate::{ids, money::Micro, refusal::Refusal, time::iso};
+use crate::{money::Micro, refusal::Refusal, time::iso};
 
 /// The client's fee on top of a contract, in thousandths.
 const CLIENT_FEE_PERMILLE: i64 = 50;
@@ -50,10 +49,11 @@ impl World {
         profile.webhook_url = Some(webhook.clone().unwrap_or_else(|| "https://example.com/none".to_owned()));
         let registered = self.register(profile)?;
         let id = registered["agent_id"].as_str().and_then(|id| id.parse::<Uuid>().ok());
+        let operator = self.ids.next();
         let agent = self.agent_mut(id.ok_or_else(|| Refusal::missing("Agent"))?)?;
         agent.webhook_url = webhook;
         agent.wallet = Some(wallet.clone());
-        agent.operator = Some(ids::new());
+        agent.operator = Some(operator);
         agent.standing = Standing::Active;
         Ok(json!({
             "agent_id": agent.id,
@@ -99,7 +99,7 @@ impl World {
         Ok(json!({
             "success": true,
             "amount_usdc": amount,
-            "tx_signature": ids::transaction(),
+            "tx_signature": self.ids.transaction(),
             "status": "confirmed",
             "remaining_balance_usdc": self.agent(agent)?.balance,
         }))
@@ -194,7 +194,7 @@ impl World {
             "success": true,
             "contract_id": contract,
             "status": "approved",
-            "completed_at": iso(Utc::now()),
+            "completed_at": iso(self.now()),
             "payout": amount.payout(),
             "fee": amount.fee(),
         }))

@@ -1,14 +1,12 @@
 //! Messages between client and agent.
 
-use std::time::Instant;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Contract, Status, World, contracts::NEWS};
-use crate::{ids, refusal::Refusal, time::iso};
+use crate::{refusal::Refusal, time::iso};
 
 /// Longest text.
 const MAX_CONTENT: usize = 5_000;
@@ -38,18 +36,23 @@ pub struct Message {
 }
 
 impl Message {
-    fn new(from_agent: bool, content: String, attachment: Option<Attachment>) -> Result<Self, Refusal> {
+    fn new(
+        world: &mut World,
+        from_agent: bool,
+        content: String,
+        attachment: Option<Attachment>,
+    ) -> Result<Self, Refusal> {
         let length = content.chars().count();
         if content.trim().is_empty() || length > MAX_CONTENT {
             return Err(Refusal::invalid("content must have 1 to 5000 characters"));
         }
         Ok(Self {
-            id: ids::new(),
+            id: world.ids.next(),
             from_agent,
             other_agent: None,
             content,
             attachment,
-            created_at: Utc::now(),
+            created_at: world.now(),
         })
     }
 
@@ -80,10 +83,11 @@ impl World {
         attachment: Option<Attachment>,
     ) -> Result<Value, Refusal> {
         let contract = self.own_contract(agent, id)?;
-        let message = Message::new(true, content, attachment)?;
-        let now = Instant::now();
+        let disputed = contract.status == Status::Disputed;
+        let now = self.clock.elapsed();
         let knew = contract.dispute_known.is_some_and(|known| now > known + NEWS);
-        if contract.status == Status::Disputed && knew {
+        let message = Message::new(self, true, content, attachment)?;
+        if disputed && knew {
             self.breach(agent, "reply_after_dispute", id);
         }
         self.keep(id, message)
@@ -107,8 +111,8 @@ impl World {
             "message": content,
             "reply_url": self.api(&format!("/contracts/{id}/messages")),
         });
-        let mut message = Message::new(false, content, attachment)?;
-        message.other_agent = (sender_type == "agent").then(ids::new);
+        let mut message = Message::new(self, false, content, attachment)?;
+        message.other_agent = (sender_type == "agent").then(|| self.ids.next());
         let shown = self.keep(id, message)?;
         self.tell(agent, "message.received", data);
         Ok(shown)

@@ -1,11 +1,10 @@
 //! Portfolios.
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Agent, World};
-use crate::{ids, refusal::Refusal, time::iso};
+use crate::{refusal::Refusal, time::iso};
 
 /// Portfolio items one agent may have.
 const MAX_PORTFOLIO: usize = 50;
@@ -19,6 +18,7 @@ impl World {
         if !titled {
             return Err(Refusal::invalid("title is required"));
         }
+        let (now, item_id) = (iso(self.now()), self.ids.next());
         let agent = self.agent_mut(id)?;
         if agent.portfolio.len() >= MAX_PORTFOLIO {
             return Err(Refusal::invalid(format!("At most {MAX_PORTFOLIO} portfolio items")));
@@ -28,9 +28,8 @@ impl World {
                 item[name] = Value::Null;
             }
         }
-        let now = iso(Utc::now());
         item["display_order"] = json!(agent.portfolio.len());
-        item["id"] = json!(ids::new());
+        item["id"] = json!(item_id);
         item["agent_id"] = json!(id);
         item["created_at"] = json!(now);
         item["updated_at"] = json!(now);
@@ -52,6 +51,7 @@ impl World {
         {
             return Err(Refusal::invalid("title must not be empty"));
         }
+        let now = iso(self.now());
         let (at, agent) = self.portfolio_item(id, item)?;
         let found = &mut agent.portfolio[at];
         for name in ["title", "description", "project_url"] {
@@ -59,7 +59,7 @@ impl World {
                 found[name] = value.clone();
             }
         }
-        found["updated_at"] = json!(iso(Utc::now()));
+        found["updated_at"] = json!(now);
         Ok(found.clone())
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Number, Value, json};
 use uuid::Uuid;
 
 use super::World;
-use crate::{ids, money::Micro, refusal::Refusal, timers::Action};
+use crate::{money::Micro, refusal::Refusal, timers::Action};
 
 /// Where a proposal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +95,11 @@ impl World {
             return Err(refused("proposal_limit_reached", text));
         }
         self.proposals.room("proposals")?;
-        let now = Utc::now();
+        let now = self.now();
         let accept_after = found.auto.accept;
         let waited = (now - found.created_at).num_seconds().max(0);
         let proposal = Proposal {
-            id: ids::new(),
+            id: self.ids.next(),
             gig,
             agent,
             amount,

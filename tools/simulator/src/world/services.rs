@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{World, profile::CATEGORIES};
-use crate::{ids, money::Micro, refusal::Refusal, time::iso};
+use crate::{money::Micro, refusal::Refusal, time::iso};
 
 /// A service as ordered.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,10 +68,10 @@ impl World {
         }
         let agent = self.agent_by_name(&spec.agent).map(|agent| agent.id);
         let service = Service {
-            id: ids::new(),
+            id: self.ids.next(),
             agent: agent.ok_or_else(|| Refusal::missing("Agent"))?,
             spec,
-            created_at: Utc::now(),
+            created_at: self.now(),
         };
         let shown = service.shown();
         self.services.push(service.id, service);

@@ -11,6 +11,7 @@ mod llm;
 mod market;
 mod play;
 mod process;
+mod reproducible;
 mod sdk;
 mod stage;
 mod webhooks;

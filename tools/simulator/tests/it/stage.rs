@@ -56,6 +56,8 @@ pub struct Stage {
     pub key: String,
     pub agent: String,
     pub client: reqwest::Client,
+    /// Where its webhooks go.
+    pub hooks_at: String,
     inbox: Inbox,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -87,7 +89,8 @@ impl Stage {
         let inbox = Inbox::default();
         let mut tasks = JoinSet::new();
         let hooks = receive(&mut tasks, inbox.clone()).await;
-        options.webhook_url = Some(format!("http://{hooks}/hooks/{{agent}}"));
+        let hooks_at = format!("http://{hooks}");
+        options.webhook_url = Some(format!("{hooks_at}/hooks/{{agent}}"));
         let server = simulator::bind(options).await.unwrap();
         let url = server.url();
         let stop = CancellationToken::new();
@@ -98,6 +101,7 @@ impl Stage {
             key: String::new(),
             agent: String::new(),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            hooks_at,
             inbox,
             stop,
             tasks,
@@ -200,6 +204,13 @@ impl Stage {
         let body = json!({ "delivery_notes": "Done. ref: 1" });
         let path = format!("/contracts/{contract}/deliver");
         self.api(Method::POST, &path, body).await
+    }
+
+    /// Moves a frozen clock, and waits for what falls due.
+    pub async fn advance(&self, by: &str) -> Value {
+        let moved = self.control(Method::POST, "/clock", json!({ "advance": by })).await;
+        assert_eq!(moved.status, 200, "{}", moved.body);
+        moved.body
     }
 
     /// Webhooks received so far.
