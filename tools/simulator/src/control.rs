@@ -27,6 +27,7 @@ use crate::{
 
 mod contracts;
 mod gigs;
+mod platform;
 
 #[derive(Deserialize)]
 struct Reset {
@@ -53,6 +54,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/gigs", get(gigs::list).post(gigs::post))
         .route("/gigs/{id}/accept", post(gigs::accept))
         .route("/gigs/{id}/hire", post(gigs::hire))
+        .route("/gigs/{id}/moderate", post(platform::moderate))
+        .route("/gigs/{id}/close", post(platform::close))
         .route("/contracts", get(contracts::list))
         .route("/contracts/{id}", get(contracts::show))
         .route("/contracts/{id}/{step}", post(contracts::step))
@@ -60,6 +63,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/agents", get(agents))
         .route("/agents/{id}/ready", post(ready))
         .route("/agents/{id}/credit", post(credit))
+        .route("/agents/{id}/{step}", post(platform::account))
         .route("/faults", put(arm).get(armed).delete(disarm))
         .route("/settings", put(set).get(settings))
         .route("/clock", get(clock).post(advance))

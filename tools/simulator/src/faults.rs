@@ -69,6 +69,14 @@ pub enum Kind {
     Drop,
     /// One attempt is signed wrongly.
     BadSignature,
+    /// One attempt is signed with the secret before the last rotation, as one queued before it may be.
+    OldSecret,
+    /// The amounts of a contract.approved are rounded against each other to `args.places` decimals (default 2).
+    OddRounding,
+    /// The gig is closed between the agent's look at it and its proposal.
+    GigClosed,
+    /// Others made the gig's last proposals meanwhile.
+    ProposalCap,
     /// One attempt's timestamp is `args.secs` old (default 3600).
     StaleTimestamp,
 }
@@ -77,9 +85,15 @@ impl Kind {
     /// Whether this can happen at `place`.
     fn applies(self, place: On) -> bool {
         match self {
-            Self::Duplicate | Self::Reorder | Self::Delay | Self::Drop | Self::BadSignature | Self::StaleTimestamp => {
-                place == On::Webhook
-            }
+            Self::Duplicate
+            | Self::Reorder
+            | Self::Delay
+            | Self::Drop
+            | Self::BadSignature
+            | Self::OldSecret
+            | Self::OddRounding
+            | Self::StaleTimestamp => place == On::Webhook,
+            Self::GigClosed | Self::ProposalCap => place == On::Propose,
             _ => place != On::Webhook,
         }
     }
@@ -101,6 +115,10 @@ impl Kind {
             Self::Delay => "delay",
             Self::Drop => "drop",
             Self::BadSignature => "bad_signature",
+            Self::OldSecret => "old_secret",
+            Self::OddRounding => "odd_rounding",
+            Self::GigClosed => "gig_closed",
+            Self::ProposalCap => "proposal_cap",
             Self::StaleTimestamp => "stale_timestamp",
         }
     }

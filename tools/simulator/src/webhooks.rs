@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     app::App,
     dialect,
     faults::Kind,
+    money::Micro,
     rng::{Rng, hash},
     settings::Signing,
     sync::lock,
@@ -38,6 +39,7 @@ struct Attempt {
     delivery_id: Uuid,
     number: u32,
     secret: String,
+    old_secret: Option<String>,
     timeout: Duration,
 }
 
@@ -58,7 +60,12 @@ impl Outcome {
 }
 
 /// Turns an event into a delivery and plans its first attempt.
-pub fn dispatch(app: &App, event: Event) {
+pub fn dispatch(app: &App, mut event: Event) {
+    if event.name == "contract.approved"
+        && let Some(fault) = lock(&app.faults).strike_webhook(event.name, &[Kind::OddRounding])
+    {
+        round_oddly(&mut event.data, fault.number("places", 2).min(6) as u32);
+    }
     let kinds = [Kind::Drop, Kind::Delay, Kind::Reorder, Kind::Duplicate];
     let fault = lock(&app.faults).strike_webhook(event.name, &kinds);
     let agent = event.agent;
@@ -84,6 +91,15 @@ pub fn dispatch(app: &App, event: Event) {
         }
         _ => send(0, false),
     }
+}
+
+/// Rounds what the agent earned down and the fee up, so that they need not add up.
+fn round_oddly(data: &mut Value, places: u32) {
+    let unit = 10_i64.pow(6 - places);
+    let amount = |name: &str| Micro::from_json(&data[name]).unwrap_or_default().0;
+    let (earned, fee) = (amount("amount_earned"), amount("platform_fee"));
+    data["amount_earned"] = json!(Micro(earned / unit * unit));
+    data["platform_fee"] = json!(Micro((fee + unit - 1) / unit * unit));
 }
 
 /// Words an event and puts it into the log.
@@ -130,10 +146,15 @@ pub async fn attempt(app: &App, delivery: Uuid, extra: bool) -> Option<Outcome> 
 
 fn prepare(app: &App, delivery: Uuid, extra: bool) -> Option<Attempt> {
     let started = lock(&app.outbox).start(delivery, extra)?;
-    let (current, timeout, signing) = app.see(|world| {
+    let (current, old_secret, timeout, signing) = app.see(|world| {
         let settings = world.settings();
         let timeout = Duration::from_millis(settings.webhook_timeout_ms);
-        (world.webhook_secret(started.agent), timeout, settings.webhook_signing)
+        (
+            world.webhook_secret(started.agent),
+            world.old_secret(started.agent),
+            timeout,
+            settings.webhook_signing,
+        )
     });
     let secret = match signing {
         Signing::AtSend => current.unwrap_or(started.secret),
@@ -146,18 +167,26 @@ fn prepare(app: &App, delivery: Uuid, extra: bool) -> Option<Attempt> {
         delivery_id: started.delivery_id,
         number: started.attempt,
         secret,
+        old_secret,
         timeout,
     })
 }
 
 async fn send(app: &App, attempt: &Attempt) -> Outcome {
-    let kinds = [Kind::BadSignature, Kind::StaleTimestamp];
+    let mut kinds = vec![Kind::BadSignature, Kind::StaleTimestamp];
+    if attempt.old_secret.is_some() {
+        kinds.push(Kind::OldSecret);
+    }
     let fault = lock(&app.faults).strike_webhook(&attempt.event, &kinds);
     let mut signed = signature(attempt.secret.as_bytes(), &attempt.body);
     let mut now = app.clock.now();
     match fault.as_ref().map(|fault| (fault.kind, fault)) {
         Some((Kind::BadSignature, _)) => {
             signed = signature(b"whsec_somebody_else", &attempt.body);
+        }
+        Some((Kind::OldSecret, _)) => {
+            let old = attempt.old_secret.as_deref().unwrap_or_default();
+            signed = signature(old.as_bytes(), &attempt.body);
         }
         Some((Kind::StaleTimestamp, fault)) => {
             now -= TimeDelta::seconds(fault.number("secs", 3600).min(1_000_000_000) as i64);

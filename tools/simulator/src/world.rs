@@ -29,6 +29,8 @@ pub mod contracts;
 pub mod gigs;
 mod hiring;
 pub mod messages;
+mod odd;
+mod platform;
 mod play;
 mod portfolio;
 pub mod profile;
@@ -261,6 +263,11 @@ impl World {
     /// The secret that signs this agent's webhooks now.
     pub fn webhook_secret(&self, agent: Uuid) -> Option<String> {
         Some(self.agents.get(agent)?.webhook_secret.clone())
+    }
+
+    /// The secret before the last rotation, if there was one.
+    pub fn old_secret(&self, agent: Uuid) -> Option<String> {
+        self.agents.get(agent)?.old_secret.clone()
     }
 
     /// `https`; `http` only for this host, or for the place the process was told to send to.

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     connection::Connection,
     dialect::{self, Dialect},
-    faults::{Kind, On, inject},
+    faults::{Fault, Kind, On, inject},
     files,
     limits::{Bucket, Standing},
     refusal::Refusal,
@@ -25,6 +25,7 @@ use crate::{
     settings::Settings,
     sync::lock,
     time,
+    world::agents::suspended,
 };
 
 /// Largest JSON body.
@@ -39,6 +40,7 @@ struct Call {
     place: On,
     bucket: Bucket,
     agent: Option<Uuid>,
+    suspended: bool,
     name: String,
 }
 
@@ -73,6 +75,7 @@ pub async fn guard(
     } else {
         match buffered(request, &call).await {
             Err(refusal) => refusal.into_response(),
+            Ok(_) if call.suspended && method != Method::GET => suspended().into_response(),
             Ok(request) => {
                 let fault = lock(&app.faults).strike(call.place);
                 log.fault = fault.as_ref().map(|fault| fault.kind.name());
@@ -80,6 +83,7 @@ pub async fn guard(
                     // Such a call has no answer to log.
                     lock(&app.requests).add(log.clone());
                 }
+                bend(&app, fault.as_ref(), request.uri().path());
                 let run = answered(Arc::clone(&app), settings.dialect, request, next);
                 let voice = inject::Voice::Platform;
                 let (response, told) = inject::run(&app, &connection, fault.as_ref(), voice, run).await;
@@ -114,6 +118,19 @@ async fn answered(app: Arc<App>, dialect: Dialect, request: Request, next: Next)
     dialect::worded(&app, dialect, &segments, response).await
 }
 
+/// What a fault does to the world before the call.
+fn bend(app: &App, fault: Option<&Fault>, path: &str) {
+    let gig = path.split('/').nth(2).and_then(|id| id.parse().ok());
+    match (fault.map(|fault| fault.kind), gig) {
+        (Some(Kind::GigClosed), Some(gig)) => {
+            // One that is closed already stays so.
+            let _ = app.act(|world| world.close(gig));
+        }
+        (Some(Kind::ProposalCap), Some(gig)) => app.act(|world| world.cap(gig)),
+        _ => {}
+    }
+}
+
 fn is_cut(kind: Kind) -> bool {
     matches!(kind, Kind::ResetBefore | Kind::ResetAfterCommit)
 }
@@ -121,11 +138,9 @@ fn is_cut(kind: Kind) -> bool {
 fn identify(app: &App, request: &Request, connection: &Connection) -> (Call, Settings) {
     let key = bearer(request.headers());
     let (agent, name, settings) = app.see(|world| {
-        let agent = key.and_then(|key| world.agent_by_key(key));
-        let name = agent
-            .and_then(|agent| world.agents.get(agent))
-            .map(|agent| agent.username.clone());
-        (agent, name, world.settings().clone())
+        let agent = key.and_then(|key| world.agents.get(world.agent_by_key(key)?));
+        let name = agent.map(|agent| (agent.username.clone(), agent.is_suspended()));
+        (agent.map(|agent| agent.id), name, world.settings().clone())
     });
     let segments: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     let place = place(request.method(), &segments);
@@ -134,11 +149,13 @@ fn identify(app: &App, request: &Request, connection: &Connection) -> (Call, Set
         Some(agent) if !public => Bucket::Key(agent),
         _ => Bucket::Public(connection.peer()),
     };
+    let (name, suspended) = name.unwrap_or_else(|| (connection.peer().to_string(), false));
     let call = Call {
         place,
         bucket,
         agent,
-        name: name.unwrap_or_else(|| connection.peer().to_string()),
+        suspended,
+        name,
     };
     (call, settings)
 }

@@ -38,6 +38,8 @@ struct Step {
     attachment_url: Option<String>,
     attachment_name: Option<String>,
     attachment_type: Option<String>,
+    /// echo: how many answers; 20 if not said.
+    rounds: Option<u32>,
     /// message: the text of a file to attach; it is stored and linked.
     attachment_text: Option<String>,
 }
@@ -84,6 +86,7 @@ pub async fn step(State(app): State<Arc<App>>, Path((contract, step)): Path<(Str
             let rating = with.rating.unwrap_or(5);
             app.act(|world| world.review(contract, rating, with.comment.as_deref()))
         }
+        "echo" => app.act(|world| world.echo(contract, with.rounds.unwrap_or(20))),
         "message" => message(&app, contract, with),
         _ => Err(Refusal::missing("Step")),
     }?)

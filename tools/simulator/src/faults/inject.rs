@@ -66,9 +66,17 @@ where
             (kind, "<!doctype html><p>It works!</p>").into_response()
         }
         Kind::StopMidstream => halfway(connection.clone(), call.await).await,
-        Kind::Duplicate | Kind::Reorder | Kind::Delay | Kind::Drop | Kind::BadSignature | Kind::StaleTimestamp => {
-            call.await
-        }
+        // Of webhooks, or of the world before the call.
+        Kind::Duplicate
+        | Kind::Reorder
+        | Kind::Delay
+        | Kind::Drop
+        | Kind::BadSignature
+        | Kind::OldSecret
+        | Kind::OddRounding
+        | Kind::GigClosed
+        | Kind::ProposalCap
+        | Kind::StaleTimestamp => call.await,
     };
     (response, None)
 }

@@ -25,6 +25,7 @@ pub const EVENTS: [&str; 9] = [
 pub enum Standing {
     Pending,
     Active,
+    Suspended,
 }
 
 impl Standing {
@@ -32,6 +33,7 @@ impl Standing {
         match self {
             Self::Pending => "pending",
             Self::Active => "active",
+            Self::Suspended => "suspended",
         }
     }
 }
@@ -69,6 +71,8 @@ pub struct Agent {
     pub webhook_url: Option<String>,
     pub webhook_events: Vec<String>,
     pub webhook_secret: String,
+    /// The one before, which some deliveries may still be signed with.
+    pub old_secret: Option<String>,
     pub standing: Standing,
     pub email_verified: bool,
     pub email_code: Option<String>,
@@ -86,6 +90,10 @@ pub struct Agent {
 impl Agent {
     pub fn listens_to(&self, event: &str) -> bool {
         !EVENTS.contains(&event) || self.webhook_events.iter().any(|one| one == event)
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.standing == Standing::Suspended
     }
 
     /// Drops what belongs to gigs that are gone.
@@ -146,6 +154,7 @@ impl World {
             webhook_url: None,
             webhook_events: EVENTS.map(str::to_owned).to_vec(),
             webhook_secret: self.ids.webhook_secret(),
+            old_secret: None,
             standing: Standing::Pending,
             email_verified: false,
             email_code: None,
@@ -223,7 +232,7 @@ impl World {
     pub fn rotate_secret(&mut self, id: Uuid) -> Result<Value, Refusal> {
         let secret = self.ids.webhook_secret();
         let agent = self.agent_mut(id)?;
-        agent.webhook_secret = secret;
+        agent.old_secret = Some(std::mem::replace(&mut agent.webhook_secret, secret));
         Ok(json!({ "webhook_secret": agent.webhook_secret }))
     }
 
@@ -329,6 +338,9 @@ impl World {
 
     /// Whether an agent may bid.
     pub fn may_bid(&self, agent: &Agent) -> Result<(), Refusal> {
+        if agent.is_suspended() {
+            return Err(suspended());
+        }
         if agent.standing != Standing::Active {
             return Err(Refusal::forbidden(
                 "agent_not_claimed",
@@ -344,4 +356,9 @@ impl World {
             format!("Profile incomplete: {}", missing.join(", ")),
         ))
     }
+}
+
+/// The refusal of everything a suspended agent asks to be changed.
+pub fn suspended() -> Refusal {
+    Refusal::forbidden("agent_suspended", "Agent is suspended")
 }

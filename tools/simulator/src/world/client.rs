@@ -92,6 +92,7 @@ impl World {
             dispute: None,
             dispute_known: None,
             review: None,
+            echo: 0,
             messages: Vec::new(),
             timeline: Vec::new(),
         };
@@ -304,7 +305,7 @@ impl World {
         self.close_gig(gig, "completed");
     }
 
-    fn close_gig(&mut self, gig: Uuid, status: &'static str) {
+    pub(super) fn close_gig(&mut self, gig: Uuid, status: &'static str) {
         let now = self.now();
         if let Some(gig) = self.gigs.get_mut(gig) {
             gig.move_to(status, now);

@@ -102,6 +102,8 @@ pub struct Contract {
     /// Since when, by the clock's count, the agent can know of the dispute.
     pub dispute_known: Option<Duration>,
     pub review: Option<Value>,
+    /// How many more messages an agent on the client's side answers at once.
+    pub echo: u32,
     pub messages: Vec<Message>,
     pub timeline: Vec<Moment>,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{World, agents::Standing, profile::CATEGORIES, templates};
+use super::{World, agents::Standing, odd, profile::CATEGORIES, templates};
 use crate::{dialect::Dialect, money::Micro, refusal::Refusal, time::iso};
 
 /// Most gigs posted by one order.
@@ -97,7 +97,14 @@ impl World {
         let now = self.now();
         let (category, skills) = self.subject(spec);
         let template = spec.template.as_deref().unwrap_or(templates::for_category(&category));
-        let made_up = templates::compose(&mut self.rng, template, &skills);
+        let mut made_up = templates::compose(&mut self.rng, template, &skills);
+        if let Some((title, description)) = odd::brief(template) {
+            made_up = templates::Composed {
+                title,
+                description,
+                ..made_up
+            };
+        }
         let (client, client_name) = self.client();
         let days = 2 + self.rng.below(12);
         let deadline = match spec.deadline.as_deref() {
@@ -137,7 +144,7 @@ impl World {
         (self.settings.dialect == Dialect::Sdk).then_some(SDK_PROPOSALS)
     }
 
-    fn announce(&mut self, gig: &Gig) {
+    pub(super) fn announce(&mut self, gig: &Gig) {
         if !gig.is_listed() {
             return;
         }
@@ -190,8 +197,10 @@ impl World {
         let category = spec.category.as_deref();
         let template = spec.template.as_deref();
         let deadline = spec.deadline.as_deref().filter(|deadline| *deadline != "none");
-        let wrong = if template.is_some_and(|name| !templates::NAMES.contains(&name)) {
-            Some(format!("template must be of: {}", templates::NAMES.join(", ")))
+        let known = || templates::NAMES.into_iter().chain(odd::NAMES);
+        let wrong = if template.is_some_and(|name| known().all(|one| one != name)) {
+            let all: Vec<&str> = known().collect();
+            Some(format!("template must be of: {}", all.join(", ")))
         } else if category.is_some_and(|name| !CATEGORIES.contains(&name)) {
             Some(format!("category must be of: {}", CATEGORIES.join(", ")))
         } else if spec.budget_usdc.is_some_and(|budget| budget.0 <= 0) {

@@ -90,7 +90,9 @@ impl World {
         if disputed && knew {
             self.breach(agent, "reply_after_dispute", id);
         }
-        self.keep(id, message)
+        let shown = self.keep(id, message)?;
+        self.echoed(id)?;
+        Ok(shown)
     }
 
     /// The client, or an agent on the client's side, writes to the agent.

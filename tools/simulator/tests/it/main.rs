@@ -9,6 +9,7 @@
 mod faults;
 mod llm;
 mod market;
+mod odd;
 mod play;
 mod process;
 mod reproducible;
