@@ -17,6 +17,7 @@ use crate::{
     options::Options,
     requests::Requests,
     rng::Rng,
+    scenario::Scenario,
     settings::Settings,
     sync::lock,
     timers::{Action, Timers},
@@ -38,6 +39,7 @@ pub struct App {
     pub files: Mutex<Files>,
     pub outbox: Mutex<Outbox>,
     pub books: Mutex<Books>,
+    pub scenario: Mutex<Scenario>,
     /// What the hostile dialect rolls.
     pub dice: Mutex<Rng>,
     pub clock: Clock,
@@ -76,6 +78,7 @@ impl App {
             files: Mutex::new(Files::new(ids("files"))),
             outbox: Mutex::new(Outbox::new(ids("webhooks"))),
             books: Mutex::default(),
+            scenario: Mutex::default(),
             dice: Mutex::new(dice(options.seed)),
             clock,
             timers: Timers::default(),
@@ -123,6 +126,7 @@ impl App {
     pub fn reset(&self, agents: bool) {
         self.timers.clear();
         lock(&self.faults).clear();
+        lock(&self.scenario).clear();
         *lock(&self.limits) = Limits::default();
         *lock(&self.requests) = Requests::default();
         lock(&self.outbox).clear();

@@ -19,7 +19,7 @@ use crate::{
     faults::Spec,
     money::Micro,
     refusal::Refusal,
-    report,
+    report, scenario,
     sync::lock,
     time, timers,
     world::ServiceSpec,
@@ -66,6 +66,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/agents/{id}/{step}", post(platform::account))
         .route("/faults", put(arm).get(armed).delete(disarm))
         .route("/settings", put(set).get(settings))
+        .route("/scenario", get(steps).post(load))
         .route("/clock", get(clock).post(advance))
         .route("/report", get(show_report))
         .route("/reset", post(reset))
@@ -130,6 +131,17 @@ async fn set(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     })
     .map_err(|error: String| Refusal::invalid(error))?;
     settings(State(app)).await
+}
+
+/// The steps of the running scenario, and what became of each.
+async fn steps(State(app): State<Arc<App>>) -> Answer {
+    ok(lock(&app.scenario).shown())
+}
+
+/// Starts a scenario; the body is TOML.
+async fn load(State(app): State<Arc<App>>, body: String) -> Answer {
+    scenario::load(&app, &body).map_err(Refusal::invalid)?;
+    steps(State(app)).await
 }
 
 /// What the time is, and how much is planned.

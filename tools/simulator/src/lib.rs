@@ -15,6 +15,7 @@
 //! To add a fault: a variant of `faults::Kind`, its place in `Kind::applies`, and an arm where it
 //! acts (`faults::inject` for calls, `webhooks::dispatch` for webhooks).
 
+mod acts;
 mod api;
 mod app;
 mod clock;
@@ -33,6 +34,7 @@ mod refusal;
 mod report;
 mod requests;
 mod rng;
+mod scenario;
 mod server;
 mod settings;
 mod sync;
@@ -44,4 +46,5 @@ mod world;
 pub use dialect::Dialect;
 pub use options::Options;
 pub use server::{Server, bind, run};
+pub use settings::Profile;
 pub use webhooks::{signature, webhook_headers};

@@ -1,10 +1,10 @@
 //! Command line of the simulator.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, settings::Profile};
 
 /// What one simulator is started with.
 #[derive(Clone, Debug, Parser)]
@@ -39,6 +39,15 @@ pub struct Options {
     /// Post gigs that match the registered agents, and play their clients.
     #[arg(long)]
     pub auto_play: bool,
+    /// What the market does by itself.
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
+    /// How much faster than the clock played clients, the market and scenarios live: 10000 is a month in 4 minutes.
+    #[arg(long, default_value_t = 1.0)]
+    pub time_scale: f64,
+    /// A scenario to run from the start (TOML).
+    #[arg(long)]
+    pub scenario: Option<PathBuf>,
     /// Origin written into links, when others reach this process by another name than it binds.
     #[arg(long)]
     pub public_url: Option<String>,
@@ -56,6 +65,9 @@ impl Options {
             rate_limit: 30,
             webhook_retry_scale: 1.0,
             auto_play: false,
+            profile: Profile::Plain,
+            time_scale: 1.0,
+            scenario: None,
             public_url: None,
         }
     }

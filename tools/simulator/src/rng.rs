@@ -28,6 +28,23 @@ impl Rng {
         ((self.next() >> 11) as f64) / STEPS < rate
     }
 
+    /// A number in `(0, 1]`.
+    pub fn unit(&mut self) -> f64 {
+        const STEPS: f64 = 9_007_199_254_740_992.0;
+        ((self.next() >> 11) + 1) as f64 / STEPS
+    }
+
+    /// A wait with that mean, as between things that happen independently of each other.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        -mean * self.unit().ln()
+    }
+
+    /// A normally distributed number, of mean 0 and width 1.
+    pub fn normal(&mut self) -> f64 {
+        let (radius, angle) = (self.unit(), self.unit());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+
     /// One of `items`, which must not be empty.
     pub fn pick<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
         let one: &&'a T = self.pick_one(items);

@@ -22,7 +22,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{api, app::App, connection::Connection, control, llm, options::Options, settings::Settings, timers};
+use crate::{
+    api, app::App, connection::Connection, control, llm, options::Options, scenario, settings::Settings, timers,
+};
 
 /// Connections served at once; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -50,6 +52,12 @@ pub async fn bind(options: Options) -> anyhow::Result<Server> {
         .with_context(|| format!("binding {}; is it in use?", options.listen))?;
     let addr = listener.local_addr().context("reading the bound address")?;
     let app = Arc::new(App::new(&options, settings, addr)?);
+    if let Some(path) = &options.scenario {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading the scenario {}", path.display()))?;
+        scenario::load(&app, &text)
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("reading the scenario {}", path.display()))?;
+    }
     Ok(Server { listener, addr, app })
 }
 
@@ -83,7 +91,10 @@ impl Server {
         self.app
             .tasks
             .spawn(timers::run(Arc::clone(&self.app), shutdown.clone()));
-        self.app.act(|world| world.start_playing());
+        self.app.act(|world| {
+            world.start_playing();
+            world.start_market();
+        });
 
         loop {
             let accepted = tokio::select! {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{dialect::Dialect, options::Options};
+use crate::{dialect::Dialect, options::Options, world::market::Market};
 
 /// Calls a minute the platform publishes per key; other limits are given in proportion to it.
 pub const PUBLISHED_KEY_LIMIT: u32 = 30;
@@ -38,6 +39,17 @@ pub enum Signing {
     AtCreation,
 }
 
+/// What the market does by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Nothing: scripts, scenarios and `auto_play` do everything.
+    #[default]
+    Plain,
+    /// Gigs, rivals, late payments, revisions, disputes and reviews as the public figures have them.
+    Realistic,
+}
+
 /// The simulator's changeable settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +74,12 @@ pub struct Settings {
     pub webhook_signing: Signing,
     /// Tell every active agent of a gig, not only those of its category.
     pub broadcast: bool,
+    /// What the market does by itself.
+    pub profile: Profile,
+    /// Its figures.
+    pub market: Market,
+    /// How much faster than the clock played clients, the market and scenarios live.
+    pub time_scale: f64,
     /// Post matching gigs on its own.
     pub auto_play: bool,
     /// Mean wait between two of them.
@@ -93,6 +111,9 @@ impl Settings {
             webhook_timeout_ms: 10_000,
             webhook_signing: Signing::AtSend,
             broadcast: false,
+            profile: options.profile,
+            market: Market::default(),
+            time_scale: options.time_scale,
             auto_play: options.auto_play,
             auto_play_interval_ms: 20_000,
             auto_delay_ms: 50,
@@ -112,10 +133,22 @@ impl Settings {
             Ok(Value::Object(whole)) => whole,
             Ok(_) | Err(_) => return Err("settings could not be read back".to_owned()),
         };
-        whole.extend(patch);
+        for (name, value) in patch {
+            match (whole.get_mut(&name), value) {
+                (Some(Value::Object(inner)), Value::Object(given)) => inner.extend(given),
+                (_, value) => {
+                    whole.insert(name, value);
+                }
+            }
+        }
         serde_json::from_value::<Self>(Value::Object(whole))
             .map_err(|error| format!("settings not changed: {error}"))?
             .checked()
+    }
+
+    /// How long a wait of a client, the market or a scenario takes.
+    pub fn scaled(&self, wait: Duration) -> Duration {
+        wait.div_f64(self.time_scale)
     }
 
     /// Calls a minute per address on public lists.
@@ -152,6 +185,10 @@ impl Settings {
             Some("a limit per minute must be at least 1")
         } else if !(0.0..=100.0).contains(&self.webhook_retry_scale) {
             Some("webhook_retry_scale must lie between 0 and 100")
+        } else if !(0.001..=10_000_000.0).contains(&self.time_scale) {
+            Some("time_scale must lie between 0.001 and 10000000")
+        } else if let Some(wrong) = self.market.wrong() {
+            Some(wrong)
         } else if !(1..=1000).contains(&self.webhook_max_attempts) {
             Some("webhook_max_attempts must lie between 1 and 1000")
         } else if !(1..=600_000).contains(&self.webhook_timeout_ms) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{app::App, sync::lock, webhooks};
+use crate::{app::App, scenario, sync::lock, webhooks, world::market::Turn};
 
 /// How long to sleep when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -27,6 +27,10 @@ pub enum Action {
     Approve { contract: Uuid, delivery: u32 },
     /// The market posts its next gig.
     Play,
+    /// Something happens on the realistic market, to a gig or a contract.
+    Turn { turn: Turn, id: Uuid },
+    /// A step of the scenario loaded as number `load`.
+    Step { load: u64, step: u64 },
     /// Send a webhook; an extra copy neither counts as an attempt nor is retried.
     Send { delivery: Uuid, extra: bool },
     /// Send a webhook held back to change the order, if it is held still.
@@ -140,6 +144,8 @@ fn fire(app: &Arc<App>, action: Action) -> Option<(Uuid, bool)> {
         Action::Approve { contract, delivery } => {
             let _ = app.act(|world| world.approve_delivery(contract, delivery));
         }
+        Action::Turn { turn, id } => app.act(|world| world.turn(turn, id)),
+        Action::Step { load, step } => scenario::step(app, load, step),
         Action::Play => app.act(|world| world.play()),
         Action::Send { delivery, extra } => return Some((delivery, extra)),
         Action::Release { delivery } => webhooks::release(app, delivery),

@@ -11,7 +11,13 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    clock::Clock, dialect::Dialect, etiquette::Etiquette, ids::Ids, refusal::Refusal, rng::Rng, settings::Settings,
+    clock::Clock,
+    dialect::Dialect,
+    etiquette::Etiquette,
+    ids::Ids,
+    refusal::Refusal,
+    rng::{Rng, hash},
+    settings::Settings,
     timers::Action,
 };
 
@@ -28,6 +34,7 @@ pub mod client;
 pub mod contracts;
 pub mod gigs;
 mod hiring;
+pub mod market;
 pub mod messages;
 mod odd;
 mod platform;
@@ -135,6 +142,10 @@ pub struct World {
     rng: Rng,
     seed: u64,
     playing: bool,
+    /// Whether the realistic market posts gigs, how many it did, and when it does.
+    arriving: bool,
+    arrived: u64,
+    arrivals: Rng,
     events: Vec<Event>,
     plans: Vec<(Duration, Action)>,
 }
@@ -156,6 +167,9 @@ impl World {
             rng: Rng::new(seed),
             seed,
             playing: false,
+            arriving: false,
+            arrived: 0,
+            arrivals: arrivals(seed),
             events: Vec::new(),
             plans: Vec::new(),
         }
@@ -173,6 +187,7 @@ impl World {
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
         self.start_playing();
+        self.start_market();
     }
 
     /// Origin of links to the platform.
@@ -199,6 +214,9 @@ impl World {
         self.services = Rows::default();
         self.rng = Rng::new(self.seed);
         self.playing = false;
+        self.arriving = false;
+        self.arrived = 0;
+        self.arrivals = arrivals(self.seed);
         self.events.clear();
         self.plans.clear();
         if forget_agents {
@@ -212,7 +230,12 @@ impl World {
     }
 
     fn plan(&mut self, wait_ms: u64, action: Action) {
-        self.plans.push((Duration::from_millis(wait_ms), action));
+        self.plan_in(Duration::from_millis(wait_ms), action);
+    }
+
+    /// Plans what a client does; its time runs as fast as the settings say.
+    fn plan_in(&mut self, wait: Duration, action: Action) {
+        self.plans.push((self.settings.scaled(wait), action));
     }
 
     fn api(&self, path: &str) -> String {
@@ -307,4 +330,9 @@ impl World {
     fn title_of(&self, gig: Uuid) -> String {
         self.gigs.get(gig).map(|gig| gig.title.clone()).unwrap_or_default()
     }
+}
+
+/// When gigs arrive depends on the seed alone.
+fn arrivals(seed: u64) -> Rng {
+    Rng::new(hash(&[&seed.to_le_bytes(), b"arrivals"]))
 }

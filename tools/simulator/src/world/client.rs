@@ -37,16 +37,27 @@ impl World {
             if let Some(proposal) = self.proposals.get_mut(id)
                 && proposal.state == State::Pending
             {
-                proposal.state = if id == chosen { State::Accepted } else { State::Rejected };
-                let (agent, rejected) = (proposal.agent, id != chosen);
-                if rejected {
-                    self.hint(agent, "proposal.rejected", json!({ "proposal_id": id, "gig_id": gig }));
+                if id == chosen {
+                    proposal.state = State::Accepted;
+                } else {
+                    self.reject(gig, id);
                 }
             }
         }
         let terms = self.proposals.get(chosen).map(|one| (one.agent, one.amount));
         let (agent, amount) = terms.ok_or_else(|| Refusal::missing("Proposal"))?;
         self.contract_with(gig, agent, amount, Some(chosen))
+    }
+
+    /// Turns a pending proposal down; no documented event tells of it.
+    pub(super) fn reject(&mut self, gig: Uuid, id: Uuid) {
+        if let Some(proposal) = self.proposals.get_mut(id)
+            && proposal.state == State::Pending
+        {
+            proposal.state = State::Rejected;
+            let agent = proposal.agent;
+            self.hint(agent, "proposal.rejected", json!({ "proposal_id": id, "gig_id": gig }));
+        }
     }
 
     /// Makes a contract that nobody bid on.
@@ -111,6 +122,7 @@ impl World {
         hired.contracts.push(id);
         hired.stats.accepted += 1;
         self.tell(agent, "proposal.accepted", data);
+        self.market_accepted(gig, id);
         if let Some(wait) = fund_after {
             self.plan(wait, Action::Fund { contract: id });
         }
@@ -133,6 +145,7 @@ impl World {
             "deliver_url": self.api(&format!("/contracts/{id}/deliver")),
         });
         self.tell(agent, "contract.funded", data);
+        self.market_funded(gig, id);
         self.detail(id)
     }
 
@@ -154,6 +167,7 @@ impl World {
         self.pay(agent, gig, amount);
         self.hint(agent, "payment.received", data.clone());
         self.tell(agent, "contract.approved", data);
+        self.market_approved(gig, id);
         self.detail(id)
     }
 
@@ -183,6 +197,7 @@ impl World {
             "message": "The client opened a dispute",
         });
         self.tell(agent, "contract.disputed", data);
+        self.market_disputed(gig, id);
         self.detail(id)
     }
 

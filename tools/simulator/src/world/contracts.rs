@@ -162,6 +162,7 @@ impl World {
             self.tell(hirer, "contract.delivered", data.clone());
         }
         self.tell(agent, "contract.delivered", data);
+        self.market_delivered(gig, id, delivery);
         if let Some(wait) = self.gigs.get(gig).and_then(|gig| gig.auto.approve) {
             let contract = id;
             self.plan(wait, Action::Approve { contract, delivery });

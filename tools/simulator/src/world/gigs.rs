@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{World, agents::Standing, odd, profile::CATEGORIES, templates};
-use crate::{dialect::Dialect, money::Micro, refusal::Refusal, time::iso};
+use crate::{dialect::Dialect, money::Micro, refusal::Refusal, rng::Rng, time::iso};
 
 /// Most gigs posted by one order.
 const MAX_COUNT: u64 = 10_000;
@@ -63,6 +63,10 @@ pub struct Gig {
     pub max_proposals: Option<u64>,
     pub proposals: Vec<Uuid>,
     pub auto: Auto,
+    /// Of a gig of the realistic market: what decides about it.
+    pub dice: Option<Rng>,
+    /// Bids of agents that are not registered here.
+    pub rivals: u64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -130,6 +134,8 @@ impl World {
             max_proposals: spec.max_proposals.or(self.usual_cap()),
             proposals: Vec::new(),
             auto,
+            dice: None,
+            rivals: 0,
             created_at: now,
             updated_at: now,
         };

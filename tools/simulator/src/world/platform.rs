@@ -49,7 +49,7 @@ impl World {
     /// Lets a gig take no more proposals than it has.
     pub fn cap(&mut self, gig: Uuid) {
         if let Some(gig) = self.gigs.get_mut(gig) {
-            gig.max_proposals = Some(gig.proposals.len() as u64);
+            gig.max_proposals = Some(gig.proposals.len() as u64 + gig.rivals);
         }
     }
 

@@ -48,7 +48,7 @@ impl World {
         // A full world posts nothing more; the market stays quiet until it is reset.
         let _ = self.post_gigs(&spec);
         let mean = self.settings.auto_play_interval_ms;
-        let wait = mean / 2 + self.rng.below(mean.max(1));
+        let wait = (mean / 2 + self.rng.below(mean.max(1))).max(1);
         self.plan(wait, Action::Play);
     }
 

@@ -89,7 +89,7 @@ impl World {
         }
         if found
             .max_proposals
-            .is_some_and(|most| found.proposals.len() as u64 >= most)
+            .is_some_and(|most| found.proposals.len() as u64 + found.rivals >= most)
         {
             let text = "Gig has reached its maximum number of proposals";
             return Err(refused("proposal_limit_reached", text));

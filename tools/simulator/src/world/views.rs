@@ -89,7 +89,7 @@ impl Gig {
             "deadline": self.deadline,
             "deliverables": self.deliverables,
             "max_proposals": self.max_proposals,
-            "proposal_count": self.proposals.len(),
+            "proposal_count": self.proposals.len() as u64 + self.rivals,
             "created_at": iso(self.created_at),
             "updated_at": iso(self.updated_at),
         })

@@ -6,13 +6,16 @@
     reason = "test code: a failed expectation is the message, and clients are plain ones"
 )]
 
+mod agent;
 mod faults;
 mod llm;
 mod market;
 mod odd;
 mod play;
 mod process;
+mod realistic;
 mod reproducible;
+mod scenarios;
 mod sdk;
 mod stage;
 mod webhooks;
