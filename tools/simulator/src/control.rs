@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -18,6 +19,7 @@ use crate::{
     app::App,
     faults::Spec,
     money::Micro,
+    page::same_origin,
     refusal::Refusal,
     report, scenario,
     sync::lock,
@@ -76,6 +78,7 @@ pub fn router(app: &Arc<App>) -> Router {
             let text = "Method not allowed";
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
         })
+        .layer(middleware::from_fn(same_origin))
         .with_state(Arc::clone(app))
 }
 

@@ -30,6 +30,7 @@ mod limits;
 mod llm;
 mod money;
 mod options;
+mod page;
 mod refusal;
 mod report;
 mod requests;

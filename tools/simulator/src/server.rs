@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api, app::App, connection::Connection, control, llm, options::Options, scenario, settings::Settings, timers,
+    api, app::App, connection::Connection, control, llm, options::Options, page, scenario, settings::Settings, timers,
 };
 
 /// Connections served at once; more wait in the listen queue.
@@ -134,6 +134,7 @@ fn router(app: &Arc<App>) -> Router {
         .nest("/api/v1", api::router(app))
         .merge(api::public_files(app))
         .nest("/llm", llm::router(app))
+        .merge(page::router(app))
         .nest("/control", control::router(app))
 }
 

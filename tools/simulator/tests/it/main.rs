@@ -11,6 +11,7 @@ mod faults;
 mod llm;
 mod market;
 mod odd;
+mod page;
 mod play;
 mod process;
 mod realistic;

@@ -58,8 +58,8 @@ async fn a_month_has_the_published_figures() {
 async fn six_proposals_in_a_hundred_are_accepted() {
     let stage = Stage::with(options(5)).await;
     stage.settings(json!({"market": {"gigs_per_30_days": 1500}})).await;
-    for _ in 0..30 * 12 {
-        stage.advance("2h").await;
+    for _ in 0..15 * 8 {
+        stage.advance("3h").await;
         agent::work(&stage).await;
     }
     let report = stage.report().await;
@@ -67,7 +67,7 @@ async fn six_proposals_in_a_hundred_are_accepted() {
         report["proposals"].as_u64().unwrap(),
         report["accepted"].as_u64().unwrap(),
     );
-    assert!(made > 1000, "{made}");
+    assert!(made > 500, "{made}");
     let permille = accepted * 1000 / made;
     assert!((35..=85).contains(&permille), "{permille} per mille");
 }
@@ -77,7 +77,7 @@ async fn contracts_are_paid_late_sent_back_argued_about_and_reviewed() {
     let stage = Stage::with(options(6)).await;
     let market = json!({"gigs_per_30_days": 300, "acceptance_permille": 1000, "dispute_permille": 80});
     stage.settings(json!({ "market": market })).await;
-    for _ in 0..45 * 6 {
+    for _ in 0..24 * 6 {
         stage.advance("4h").await;
         agent::work(&stage).await;
     }
@@ -90,7 +90,7 @@ async fn contracts_are_paid_late_sent_back_argued_about_and_reviewed() {
         };
         contracts.iter().filter(has).count()
     };
-    assert!(contracts.len() > 150, "{}", contracts.len());
+    assert!(contracts.len() > 80, "{}", contracts.len());
     let share = |what: &str| marked(what) * 100 / contracts.len();
     for (what, least, most) in [
         ("funded", 85, 99),

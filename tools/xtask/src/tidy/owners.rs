@@ -65,7 +65,7 @@ const OWNED: &[Owned] = &[
     },
     Owned {
         technology: &["askama"],
-        by: &["console"],
+        by: &["console", "simulator"],
         tests: false,
     },
     Owned {
