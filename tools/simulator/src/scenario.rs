@@ -13,6 +13,7 @@ use crate::{
     acts::{Act, Echo, Hire, Message, Moderate, Names, Resolve, Review, Words, perform},
     app::App,
     faults::{Faults, Spec},
+    refusal::Refusal,
     settings::Settings,
     sync::lock,
     time::iso,
@@ -24,6 +25,8 @@ use crate::{
 const MAX_STEPS: usize = 10_000;
 /// Shortest wait before a step that is not possible yet is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// How often it is tried at most.
 const TRIES: u32 = 200;
 
@@ -161,20 +164,24 @@ pub fn load(app: &App, text: &str) -> Result<(), String> {
         steps.push(step);
     }
     app.act(|world| world.set_settings(settings.clone()));
-    let mut scenario = lock(&app.scenario);
-    scenario.clear();
-    scenario.load += 1;
-    for (place, step) in steps.iter().enumerate() {
-        let (load, step_no) = (scenario.load, place as u64);
-        app.after(settings.scaled(step.at), Action::Step { load, step: step_no });
+    let waits: Vec<Duration> = steps.iter().map(|step| settings.scaled(step.at)).collect();
+    let load = {
+        let mut scenario = lock(&app.scenario);
+        scenario.clear();
+        scenario.load += 1;
+        scenario.steps = steps;
+        scenario.load
+    };
+    for (wait, step) in waits.into_iter().zip(0..) {
+        app.after(wait, Action::Step { load, step });
     }
-    scenario.steps = steps;
     Ok(())
 }
 
 fn planned(step: Step, line: usize, settings: &Settings, known: &mut HashSet<String>) -> Result<Planned, String> {
-    let duration = |text: &str| {
-        humantime::parse_duration(text).map_err(|error| format!("{text:?} is no duration such as \"10m\": {error}"))
+    let duration = |text: &str| match humantime::parse_duration(text) {
+        Ok(found) if found <= LONGEST => Ok(found),
+        _ => Err(format!("{text:?} is no duration such as \"10m\", of at most 366 days")),
     };
     let (at, within) = (
         duration(&step.at)?,
@@ -255,26 +262,43 @@ pub fn step(app: &Arc<App>, load: u64, step: u64) {
         return;
     };
     let outcome = perform(app, &names, &planned.act);
-    let settings = app.see(|world| world.settings().clone());
-    let mut scenario = lock(&app.scenario);
-    let named = outcome.as_ref().ok().and_then(|answer| {
-        let id = answer["gig_ids"][0].as_str()?.parse::<Uuid>().ok()?;
-        Some((planned.name?, id))
-    });
-    scenario.names.extend(named);
-    let Some(kept) = scenario.steps.get_mut(place) else {
-        return;
+    let now = iso(app.clock.now());
+    let again = {
+        let mut scenario = lock(&app.scenario);
+        let current = scenario.load == load;
+        current
+            .then(|| settle(&mut scenario, place, planned, outcome, now))
+            .flatten()
     };
+    if let Some(again) = again {
+        let wait = app.see(|world| world.settings().scaled(again));
+        app.after(wait, Action::Step { load, step });
+    }
+}
+
+/// Writes down how a step ended; how long to wait before it is tried again, if it is.
+fn settle(
+    scenario: &mut Scenario,
+    place: usize,
+    planned: Planned,
+    outcome: Result<Value, Refusal>,
+    now: String,
+) -> Option<Duration> {
+    let step = scenario.steps.get_mut(place)?;
     match outcome {
-        Ok(_) => {
-            kept.fate = Fate::Done {
-                at: iso(app.clock.now()),
-            }
+        Ok(answer) => {
+            step.fate = Fate::Done { at: now };
+            let posted = answer["gig_ids"][0].as_str().and_then(|id| id.parse::<Uuid>().ok());
+            scenario.names.extend(planned.name.zip(posted));
+            None
         }
-        Err(_) if kept.within >= kept.again => {
-            kept.within -= kept.again;
-            app.after(settings.scaled(kept.again), Action::Step { load, step });
+        Err(_) if step.within >= step.again => {
+            step.within -= step.again;
+            Some(step.again)
         }
-        Err(refusal) => kept.fate = Fate::Failed { why: refusal.message },
+        Err(refusal) => {
+            step.fate = Fate::Failed { why: refusal.message };
+            None
+        }
     }
 }

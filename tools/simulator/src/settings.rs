@@ -148,7 +148,8 @@ impl Settings {
 
     /// How long a wait of a client, the market or a scenario takes.
     pub fn scaled(&self, wait: Duration) -> Duration {
-        wait.div_f64(self.time_scale)
+        // What is too long to be counted never comes.
+        Duration::try_from_secs_f64(wait.as_secs_f64() / self.time_scale).unwrap_or(Duration::MAX)
     }
 
     /// Calls a minute per address on public lists.

@@ -1,7 +1,7 @@
 //! The market as it is: gigs arrive, others bid, clients decide, pay late, ask for changes, argue, review.
 //!
-//! Every gig has dice of its own, made of the seed and its number: what becomes of it depends on the seed and on what the
-//! agents do with it, not on what else happens at the time.
+//! Every gig has dice of its own, made of the seed and its number: what becomes of it depends on the seed, on who is
+//! ready when it arrives and on what the agents do with it, not on what else happens at the time.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 /// The month of `gigs_per_30_days`.
 const MONTH_HOURS: f64 = 720.0;
+/// The longest mean wait.
+const LONGEST_HOURS: u64 = 10_000;
 /// How often a contract is sent back by the same client.
 const MAX_REVISIONS: u32 = 2;
 /// Share of gigs for which a ready agent is fit, in thousandths.
@@ -100,8 +102,16 @@ impl Market {
             self.dispute_permille,
             self.review_permille,
         ];
+        let hours = [
+            self.decide_hours,
+            self.fund_hours,
+            self.approve_hours,
+            self.resolve_hours,
+        ];
         if shares.iter().any(|share| *share > 1000) {
             Some("market: a share in thousandths must be at most 1000")
+        } else if hours.iter().any(|hours| *hours > LONGEST_HOURS) {
+            Some("market: a wait must be at most 10000 hours")
         } else if !(1..=1_000_000).contains(&self.gigs_per_30_days) {
             Some("market: gigs_per_30_days must lie between 1 and 1000000")
         } else if self.budget_least_usdc.0 <= 0 || self.budget_most_usdc < self.budget_least_usdc {
