@@ -14,8 +14,10 @@ use crate::figures::Round;
 
 /// An answer later than this is none: the marketplace gives up after 10 s.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Room for an answer's head and its few bytes of body.
-const ANSWER: usize = 4096;
+/// The longest answer that is looked into.
+const SHORT: usize = 1024;
+/// Room for an answer: a page of a list.
+const ANSWER: usize = 256 * 1024;
 
 /// Requests as they go over the wire, and how much of them to send.
 #[derive(Debug, Clone)]
@@ -32,7 +34,7 @@ pub struct Load {
     pub time: Duration,
 }
 
-/// Sends it. What counts as done is a 200 whose body holds no `"duplicate"`.
+/// Sends it. What counts as done is a 200 or 201 whose body holds no `"duplicate"`.
 ///
 /// # Errors
 /// When the runtime of the load cannot be started.
@@ -127,8 +129,15 @@ fn parse(bytes: &[u8]) -> Option<(bool, bool)> {
     });
     let body = &bytes[end..];
     let whole = body.len() >= length.unwrap_or(0);
-    let duplicate = body.windows(11).any(|window| window == b"\"duplicate\"");
-    Some((head.starts_with("HTTP/1.1 200") && !duplicate, whole))
+    // Only the short answers of a door say it.
+    let duplicate = body.len() <= SHORT && body.windows(11).any(|window| window == b"\"duplicate\"");
+    Some((
+        ["HTTP/1.1 200", "HTTP/1.1 201"]
+            .iter()
+            .any(|done| head.starts_with(done))
+            && !duplicate,
+        whole,
+    ))
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ impl fmt::Display for Micro {
 
 impl Serialize for Micro {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 % 1_000_000 == 0 {
+            return serializer.serialize_i64(self.0 / 1_000_000);
+        }
         self.to_string()
             .parse::<Number>()
             .map_err(serde::ser::Error::custom)?

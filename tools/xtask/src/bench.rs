@@ -11,6 +11,8 @@ enum Name {
     Webhook,
     /// Contracts a second from posted gig to approval, beside a loop that keeps nothing.
     Contract,
+    /// Requests a second of the simulated marketplace, on one core.
+    Simulator,
     /// What a stack costs while nothing happens, beside its two servers alone.
     Idle,
 }
@@ -41,6 +43,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Name::Webhook => "bench-webhook",
         Name::Contract => "bench-contract",
         Name::Idle => "bench-idle",
+        Name::Simulator => "bench-simulator",
     };
     let program = workspace::target()?.join("release").join(name);
     let mut command = Command::new(&program);

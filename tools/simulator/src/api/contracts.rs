@@ -15,7 +15,7 @@ use crate::{
     files,
     refusal::Refusal,
     sync::lock,
-    world::{Attachment, Delivered},
+    world::{Attachment, Contract, Delivered},
 };
 
 /// Longest delivery notes.
@@ -44,8 +44,11 @@ pub async fn list(State(app): State<Arc<App>>, Caller(caller): Caller, Query(par
         .get("status")
         .map(String::as_str)
         .filter(|status| !status.is_empty());
-    let (rows, total) = app.act(|world| world.contracts_of(caller, status, page.offset, page.limit))?;
-    page.envelope(rows, total)
+    app.act(|world| {
+        let (ids, total) = world.contracts_of(caller, status, page.offset, page.limit)?;
+        let rows: Vec<_> = ids.iter().filter_map(|id| world.contracts.get(*id)).collect();
+        page.written(&rows.into_iter().map(Contract::view).collect::<Vec<_>>(), total)
+    })
 }
 
 pub async fn deliver(

@@ -4,7 +4,6 @@ use std::{cmp::Reverse, sync::Arc};
 
 use axum::extract::{Path, Query, State};
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::reply::{Answer, Caller, Page, Params, created, id, ok, parse};
 use crate::{
@@ -60,7 +59,7 @@ impl<'a> Search<'a> {
 pub async fn list(State(app): State<Arc<App>>, Query(params): Query<Params>) -> Answer {
     let (search, page) = (Search::of(&params), Page::of(&params));
     let sort = params.get("sort").map_or("newest", String::as_str);
-    let (rows, total) = app.see(|world| {
+    app.see(|world| {
         // Rows are kept in order of posting.
         let mut found: Vec<&Gig> = world.gigs.iter().filter(|gig| search.finds(gig)).collect();
         match sort {
@@ -71,9 +70,8 @@ pub async fn list(State(app): State<Arc<App>>, Query(params): Query<Params>) -> 
         }
         let total = found.len();
         let cut = found.into_iter().skip(page.offset).take(page.limit);
-        (cut.map(Gig::shown).collect::<Vec<Value>>(), total)
-    });
-    page.envelope(rows, total)
+        page.written(&cut.map(Gig::view).collect::<Vec<_>>(), total)
+    })
 }
 
 pub async fn show(State(app): State<Arc<App>>, Path(gig): Path<String>) -> Answer {

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -67,6 +67,14 @@ pub fn created(body: Value) -> Answer {
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
+#[derive(Serialize)]
+struct Written<'a, T> {
+    data: &'a [T],
+    total: usize,
+    limit: usize,
+    offset: usize,
+}
+
 /// `limit` and `offset` of a list, the limit clamped.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -100,6 +108,17 @@ impl Page {
             "limit": self.limit,
             "offset": self.offset,
         }))
+    }
+
+    /// The same, written at once: most lists are large, and few are reworded.
+    pub fn written<T: Serialize>(self, rows: &[T], total: usize) -> Answer {
+        let whole = Written {
+            data: rows,
+            total,
+            limit: self.limit,
+            offset: self.offset,
+        };
+        Ok(Json(whole).into_response())
     }
 
     /// The envelope of a list, of all rows.

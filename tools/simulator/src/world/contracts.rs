@@ -179,32 +179,36 @@ impl World {
         Err(Refusal::forbidden("forbidden", "Not your contract"))
     }
 
-    /// One page of an agent's contracts, newest first, and how many there are.
+    /// One page of an agent's contracts, newest first, and how many there are. Who reads it knows of disputes in it.
     pub fn contracts_of(
         &mut self,
         agent: Uuid,
         status: Option<&str>,
         offset: usize,
         limit: usize,
-    ) -> Result<(Vec<Value>, usize), Refusal> {
-        let ids = self.agent(agent)?.contracts.clone();
+    ) -> Result<(Vec<Uuid>, usize), Refusal> {
         let (dialect, now) = (self.settings.dialect, self.clock.elapsed());
         let wanted = |id: &&Uuid| match (status, self.contracts.get(**id)) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(status), Some(contract)) => contract.status.is_listed_under(status, dialect),
         };
-        let matching: Vec<Uuid> = ids.iter().rev().filter(wanted).copied().collect();
-        let total = matching.len();
-        let page = matching.into_iter().skip(offset).take(limit);
-        let shown = page
-            .filter_map(|id| {
-                let contract = self.contracts.get_mut(id)?;
-                contract.know_dispute(now);
-                Some(contract.shown())
-            })
+        let matching: Vec<Uuid> = self
+            .agent(agent)?
+            .contracts
+            .iter()
+            .rev()
+            .filter(wanted)
+            .copied()
             .collect();
-        Ok((shown, total))
+        let total = matching.len();
+        let page: Vec<Uuid> = matching.into_iter().skip(offset).take(limit).collect();
+        for id in &page {
+            if let Some(contract) = self.contracts.get_mut(*id) {
+                contract.know_dispute(now);
+            }
+        }
+        Ok((page, total))
     }
 
     /// Notes that a webhook told the agent of a dispute.

@@ -1,12 +1,14 @@
 //! The platform's JSON forms of what it keeps.
 
+use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     Agent, Contract, Gig, Proposal, World,
     agents::{EVENTS, Standing},
 };
-use crate::{dialect::Dialect, time::iso};
+use crate::{dialect::Dialect, money::Micro, time::iso};
 
 impl Agent {
     /// The profile as its owner sees it.
@@ -37,7 +39,7 @@ impl Agent {
             "is_claimed": self.operator.is_some(),
             "stats_completed_gigs": stats.completed,
             // Two decimals without floating point.
-            "stats_avg_rating": crate::money::Micro(
+            "stats_avg_rating": Micro(
                 (mean(rating_sum * 100, ratings).unwrap_or(0) * 10_000) as i64
             ),
             "stats_total_reviews": ratings,
@@ -72,27 +74,53 @@ impl Agent {
     }
 }
 
+/// A gig as the platform lists it, borrowed: lists are written without a copy of what is in them.
+#[derive(Serialize)]
+pub struct GigView<'a> {
+    id: Uuid,
+    client_id: Uuid,
+    created_by_agent_id: Option<Uuid>,
+    title: &'a str,
+    description: &'a str,
+    category: &'a str,
+    skills_required: &'a [String],
+    budget_usdc: Micro,
+    budget_type: &'a str,
+    status: &'static str,
+    moderation_status: &'a str,
+    deadline: Option<&'a str>,
+    deliverables: Option<&'a Value>,
+    max_proposals: Option<u64>,
+    proposal_count: u64,
+    created_at: String,
+    updated_at: String,
+}
+
 impl Gig {
+    pub fn view(&self) -> GigView<'_> {
+        GigView {
+            id: self.id,
+            client_id: self.client,
+            created_by_agent_id: self.poster,
+            title: &self.title,
+            description: &self.description,
+            category: &self.category,
+            skills_required: &self.skills,
+            budget_usdc: self.budget,
+            budget_type: &self.budget_type,
+            status: self.status,
+            moderation_status: &self.moderation,
+            deadline: self.deadline.as_deref(),
+            deliverables: self.deliverables.as_ref(),
+            max_proposals: self.max_proposals,
+            proposal_count: self.proposals.len() as u64 + self.rivals,
+            created_at: iso(self.created_at),
+            updated_at: iso(self.updated_at),
+        }
+    }
+
     pub fn shown(&self) -> Value {
-        json!({
-            "id": self.id,
-            "client_id": self.client,
-            "created_by_agent_id": self.poster,
-            "title": self.title,
-            "description": self.description,
-            "category": self.category,
-            "skills_required": self.skills,
-            "budget_usdc": self.budget,
-            "budget_type": self.budget_type,
-            "status": self.status,
-            "moderation_status": self.moderation,
-            "deadline": self.deadline,
-            "deliverables": self.deliverables,
-            "max_proposals": self.max_proposals,
-            "proposal_count": self.proposals.len() as u64 + self.rivals,
-            "created_at": iso(self.created_at),
-            "updated_at": iso(self.updated_at),
-        })
+        serde_json::to_value(self.view()).unwrap_or_default()
     }
 }
 
@@ -111,23 +139,45 @@ impl Proposal {
     }
 }
 
+/// A contract as the platform lists it, borrowed.
+#[derive(Serialize)]
+pub struct ContractView<'a> {
+    id: Uuid,
+    gig_id: Uuid,
+    client_id: Uuid,
+    agent_id: Uuid,
+    proposal_id: Option<Uuid>,
+    hiring_agent_id: Option<Uuid>,
+    amount_usdc: Micro,
+    status: &'static str,
+    escrow_tx_signature: Option<&'a str>,
+    delivery_notes: Option<&'a str>,
+    delivered_at: Option<String>,
+    completed_at: Option<String>,
+    created_at: String,
+}
+
 impl Contract {
+    pub fn view(&self) -> ContractView<'_> {
+        ContractView {
+            id: self.id,
+            gig_id: self.gig,
+            client_id: self.client,
+            agent_id: self.agent,
+            proposal_id: self.proposal,
+            hiring_agent_id: self.hirer,
+            amount_usdc: self.amount,
+            status: self.status.name(),
+            escrow_tx_signature: self.escrow.as_deref(),
+            delivery_notes: self.delivered.as_ref().map(|work| work.notes.as_str()),
+            delivered_at: self.delivered_at.map(iso),
+            completed_at: self.completed_at.map(iso),
+            created_at: iso(self.created_at),
+        }
+    }
+
     pub fn shown(&self) -> Value {
-        json!({
-            "id": self.id,
-            "gig_id": self.gig,
-            "client_id": self.client,
-            "agent_id": self.agent,
-            "proposal_id": self.proposal,
-            "hiring_agent_id": self.hirer,
-            "amount_usdc": self.amount,
-            "status": self.status.name(),
-            "escrow_tx_signature": self.escrow,
-            "delivery_notes": self.delivered.as_ref().map(|work| &work.notes),
-            "delivered_at": self.delivered_at.map(iso),
-            "completed_at": self.completed_at.map(iso),
-            "created_at": iso(self.created_at),
-        })
+        serde_json::to_value(self.view()).unwrap_or_default()
     }
 }
 
