@@ -14,6 +14,7 @@ pub mod contract;
 pub mod day;
 pub mod effect;
 pub mod ledger;
+pub mod message;
 pub mod metering;
 pub mod money;
 pub mod proposal;

@@ -269,22 +269,31 @@ pub async fn list(store: &Store, contract: Uuid) -> Result<Vec<Message>, Error> 
     Ok(messages)
 }
 
-/// How many replies of ours the contract got lately, for the limits on automatic answers.
+/// How many messages of ours a contract got in the last `lately` and `today` seconds, sent or about to be, for the limits
+/// on automatic answers. Lock the contract first: those who count at once see each other's wishes.
 ///
 /// # Errors
 /// When the query fails.
-pub async fn ours_since(tx: &mut Tx, contract: Uuid, seconds: u32) -> Result<i64, Error> {
-    let count = sqlx::query_scalar!(
-        r#"-- messages::ours_since
-        SELECT count(*) AS "count!"
+pub async fn ours(tx: &mut Tx, contract: Uuid, lately: u32, today: u32) -> Result<(i64, i64), Error> {
+    let count = sqlx::query!(
+        r#"-- messages::ours
+        WITH unsent AS (
+            SELECT count(*) AS n
+            FROM scheduler.effects
+            WHERE contract_id = $1 AND kind = 'message' AND state NOT IN ('done', 'refused', 'cancelled')
+              AND dead_reason IS NULL
+        )
+        SELECT count(*) FILTER (WHERE at > now() - make_interval(secs => $2)) + (SELECT n FROM unsent) AS "lately!",
+               count(*) + (SELECT n FROM unsent) AS "today!"
         FROM scheduler.messages
-        WHERE contract_id = $1 AND side = 'us' AND at > now() - make_interval(secs => $2)"#,
+        WHERE contract_id = $1 AND side = 'us' AND at > now() - make_interval(secs => $3)"#,
         contract,
-        f64::from(seconds),
+        f64::from(lately),
+        f64::from(today),
     )
     .fetch_one(tx.connection())
     .await?;
-    Ok(count)
+    Ok((count.lately, count.today))
 }
 
 /// Whether the other side said something in the last `seconds`.

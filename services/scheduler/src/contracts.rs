@@ -3,6 +3,7 @@
 use domain::agent_file::AgentFile;
 use domain::contract::{self, Command, Status, Wish};
 use domain::effect::{self, key};
+use domain::message::HandOver;
 use domain::run;
 use serde_json::json;
 use store::{
@@ -27,6 +28,8 @@ pub const ATTENTION: &str = "contract";
 pub const DISPUTE: &str = "dispute";
 /// The kind of the notice that files sent with messages cannot be read.
 pub const ATTACHMENTS: &str = "attachments";
+/// The kind of the notice that a client waits for a human's answer.
+pub const MESSAGES: &str = "messages";
 /// The kind of the notice that the marketplace's figures do not add up. It outlives the contract: an operator ends it.
 pub const BOOKS: &str = "books";
 
@@ -72,7 +75,7 @@ pub async fn step(
         fulfil(tx, &before, &step.contract, wish, source, traceparent).await?;
     }
     if step.contract.state.is_final() {
-        for over in [DISPUTE, ATTACHMENTS] {
+        for over in [DISPUTE, ATTACHMENTS, MESSAGES] {
             notices::resolve_of_contract(tx, over, id).await?;
         }
     }
@@ -114,6 +117,15 @@ pub async fn attention(tx: &mut Tx, id: Uuid, kind: &str, reason: &str) -> Resul
         tracing::warn!(contract.id = %id, reason, "a contract wants a human");
     }
     Ok(())
+}
+
+/// Tells a human about a message no machine answers; one notice a contract, which ends with it or with an operator.
+///
+/// # Errors
+/// When a row cannot be saved.
+pub async fn hand_over(tx: &mut Tx, id: Uuid, why: HandOver) -> Result<(), Error> {
+    let reason = format!("{} (`steward contracts show {id}`)", why.reason());
+    attention(tx, id, MESSAGES, &reason).await
 }
 
 /// Whoever lets it go on has read why a human was wanted.

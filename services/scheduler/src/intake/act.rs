@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clawgig::Event;
 use clawgig::event::{ContractApproved, ContractNews, Data, GigPosted, MessageReceived, ProposalAccepted};
 use domain::contract::{Command, State};
+use domain::message::{Class, classify};
 use domain::money::MicroUsdc;
 use domain::proposal;
 use store::contracts::{self as rows, NewContract};
@@ -223,19 +224,25 @@ async fn said(tx: &mut Tx, occasion: &Occasion<'_>, message: MessageReceived) ->
         // Perhaps a wish for changes: only reads can tell.
         duties::hasten(tx, reconcile::CONTRACTS, occasion.agent, Duration::ZERO).await?;
     }
-    let agent = agents::read(tx, occasion.agent).await?;
+    let class = classify(&message.text);
     if woken == 0 {
+        let agent = agents::read(tx, occasion.agent).await?;
         let heard = reply::Heard {
             agent: &agent,
             contract: &contract,
             side,
+            class,
             natural_key: &natural_key,
         };
-        topics.extend(reply::answer(tx, &heard, &message.text, occasion.traceparent).await?);
+        let (topic, told) = reply::answer(tx, &heard, &message.text, occasion.traceparent).await?;
+        topics.extend(topic);
+        if let Some(told) = told {
+            contracts::hand_over(tx, contract.id, told).await?;
+        }
     }
     Ok(Done {
         topics,
-        ..outcome("message")
+        ..outcome(&heard_as(class))
     })
 }
 
@@ -322,6 +329,14 @@ fn stepped(step: &Step) -> Done {
     Done {
         wishes: step.wishes.clone(),
         ..outcome(&what)
+    }
+}
+
+/// What a message seems to be, where that is more than one.
+fn heard_as(class: Class) -> String {
+    match class {
+        Class::Other => "message".to_owned(),
+        class => format!("message: {}", class.name()),
     }
 }
 

@@ -1,12 +1,10 @@
-//! Answers to messages: none, an acknowledgement, or a run of the agent.
-//!
-//! Two answering machines must not talk to each other for ever: other agents are never acknowledged, and every
-//! automatic answer is bounded per thread.
+//! Answers to messages: none, an acknowledgement, or a run of the agent. The rules are `domain::message`'s; here they are
+//! fed with what the store counts, and what they wish for becomes rows.
 
 use std::time::Duration;
 
-use domain::agent_file::Reply;
 use domain::effect::{Kind, key};
+use domain::message::{self, Answer, Class, HandOver};
 use domain::run;
 use store::agents::Agent;
 use store::contracts::Contract;
@@ -19,11 +17,6 @@ use crate::contracts::MAX_ATTEMPTS;
 use crate::payload;
 use crate::wake::Topic;
 
-/// One acknowledgement per thread in this time, seconds.
-const QUIET: u32 = 15 * 60;
-/// Automatic answers per thread and day.
-const MOST_A_DAY: i64 = 20;
-const DAY: u32 = 24 * 3600;
 /// Answers go before new work: somebody waits.
 const PRIORITY: i32 = 20;
 const ACKNOWLEDGEMENT: &str = "Thank you, your message arrived and is taken into account.";
@@ -32,12 +25,15 @@ const ACKNOWLEDGEMENT: &str = "Thank you, your message arrived and is taken into
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heard<'a> {
     pub(super) agent: &'a Agent,
+    /// Locked: nobody else wishes for a message of it meanwhile.
     pub(super) contract: &'a Contract,
     pub(super) side: Side,
+    pub(super) class: Class,
     pub(super) natural_key: &'a str,
 }
 
-/// Queues the answer the agent's file wants, if one may be given now. Answers what is to be woken.
+/// Queues the answer the agent's file wants, if one may be given now. Answers what is to be woken, and why a human is to
+/// be told.
 ///
 /// # Errors
 /// When a row cannot be read or saved.
@@ -46,27 +42,30 @@ pub(super) async fn answer(
     heard: &Heard<'_>,
     text: &str,
     traceparent: Option<&str>,
-) -> Result<Option<Topic>, Error> {
+) -> Result<(Option<Topic>, Option<HandOver>), Error> {
     let contract = heard.contract;
-    if contract.machine.state.is_final() || messages::ours_since(tx, contract.id, DAY).await? >= MOST_A_DAY {
-        return Ok(None);
-    }
-    match heard.agent.spec.messages.reply {
-        Reply::Off => Ok(None),
-        Reply::Ack if heard.side == Side::Client && messages::ours_since(tx, contract.id, QUIET).await? == 0 => {
-            acknowledge(tx, heard, traceparent).await.map(Some)
-        }
-        Reply::Ack => Ok(None),
-        Reply::Agent if contract.machine.may_spend() => ask(tx, heard, text, traceparent).await.map(Some),
-        Reply::Agent => Ok(None),
-    }
+    let (ours_lately, ours_today) = messages::ours(tx, contract.id, message::QUIET_SECS, message::DAY_SECS).await?;
+    let (answer, told) = message::decide(&message::Heard {
+        wanted: heard.agent.spec.messages.reply,
+        from_agent: heard.side == Side::Agent,
+        class: heard.class,
+        contract: &contract.machine,
+        ours_lately,
+        ours_today,
+    });
+    let topic = match answer {
+        Answer::Nothing => None,
+        Answer::Acknowledge => Some(acknowledge(tx, heard, traceparent).await?),
+        Answer::AskAgent => Some(ask(tx, heard, text, traceparent).await?),
+    };
+    Ok((topic, told))
 }
 
 async fn acknowledge(tx: &mut Tx, heard: &Heard<'_>, traceparent: Option<&str>) -> Result<Topic, Error> {
     let contract = heard.contract;
     // One key per quarter of an hour and thread: replicas that hear two messages at once agree on it.
-    let slot = messages::clock_slot(tx, QUIET).await?;
-    let message = payload::Message {
+    let slot = messages::clock_slot(tx, message::QUIET_SECS).await?;
+    let said = payload::Message {
         contract_external_id: contract.external_id.clone(),
         text: ACKNOWLEDGEMENT.to_owned(),
     };
@@ -76,7 +75,7 @@ async fn acknowledge(tx: &mut Tx, heard: &Heard<'_>, traceparent: Option<&str>) 
         natural_key: key::message(contract.id, &format!("ack/{slot}")),
         held: false,
         after: None,
-        payload: payload::to_value(&message),
+        payload: payload::to_value(&said),
         gig_id: contract.gig_id,
         contract_id: Some(contract.id),
         run_id: None,

@@ -12,6 +12,7 @@ use store::runs::Run;
 use store::{Tx, agents, artefacts};
 use uuid::Uuid;
 
+use super::events;
 use crate::error::Error;
 use crate::payload;
 
@@ -107,6 +108,9 @@ async fn reply(tx: &mut Tx, run: &Run, contract: &Contract, result: &Value) -> R
     else {
         return Ok(());
     };
+    if !events::may_write(tx, contract.id).await? {
+        return Ok(());
+    }
     let message = payload::Message {
         contract_external_id: contract.external_id.clone(),
         text: text.chars().take(MESSAGE).collect(),

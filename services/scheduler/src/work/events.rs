@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use domain::effect::{Kind, key};
+use domain::message::{DAY_SECS, HandOver, MOST_A_DAY, QUIET_SECS};
 use rpc::v1::run_event::Kind as Said;
 use rpc::v1::{ClientMessage, RunEvent};
 use serde_json::Value;
 use store::effects::{self, NewEffect};
+use store::messages;
 use store::runs::{self, Run};
 use uuid::Uuid;
 
 use super::Floor;
+use crate::contracts;
 use crate::error::Error;
 use crate::payload;
 use crate::wake::Topic;
@@ -75,6 +78,9 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
     if text.trim().is_empty() || runs::messages_of(tx, run.id).await? >= MESSAGES_PER_RUN {
         return Ok(false);
     }
+    if !may_write(tx, contract_id).await? {
+        return Ok(false);
+    }
     let message = payload::Message {
         contract_external_id: contract.external_id,
         text: text.chars().take(MESSAGE).collect(),
@@ -95,6 +101,16 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
     };
     effects::insert(tx, &effect).await?;
     Ok(true)
+}
+
+/// Whether a machine may write one more message today; when not, a human is told. The contract is locked.
+pub(super) async fn may_write(tx: &mut store::Tx, contract: Uuid) -> Result<bool, Error> {
+    let (_, today) = messages::ours(tx, contract, QUIET_SECS, DAY_SECS).await?;
+    if today < MOST_A_DAY {
+        return Ok(true);
+    }
+    contracts::hand_over(tx, contract, HandOver::Bound).await?;
+    Ok(false)
 }
 
 /// Postgres keeps no NUL in a text.

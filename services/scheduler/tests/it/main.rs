@@ -17,6 +17,7 @@ mod healing;
 mod intake;
 mod ledger;
 mod listings;
+mod messages;
 mod operators;
 mod patience;
 mod reconcile;

@@ -182,7 +182,7 @@ async fn what_was_sent_with_a_message_is_learned_from_its_thread() {
     for message in [json!({ "content": "as here" }), file, json!({ "content": "thank you" })] {
         bench.market.post(&said, message.clone()).await;
         let told = json!({ "contract_id": external, "sender_type": "client", "message": message["content"] });
-        assert_eq!(bench.told("message.received", told).await, "message");
+        assert!(bench.told("message.received", told).await.starts_with("message"));
     }
     let idle = reader(&bench).messages("demo").await.unwrap();
     assert_eq!(idle, bench.desk.config.reconcile.contracts_idle_every, "all were found");
