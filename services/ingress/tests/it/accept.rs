@@ -287,3 +287,79 @@ async fn neither_bodies_nor_secrets_are_ever_logged() {
         assert!(!log.contains(canary), "{canary} is in\n{log}");
     }
 }
+
+/// The published test vector: the body of 305 bytes that `SECRET` signs as `HEX`.
+const BODY: &str = "{\"event\":\"contract.funded\",\"timestamp\":\"2026-03-01T12:00:00.000Z\",\"data\":{\"contract_id\":\
+                    \"11111111-1111-4111-8111-111111111111\",\"gig_title\":\"Café — résumé parser\",\"amount\":25.5,\
+                    \"message\":\"Escrow funded\",\"deliver_url\":\"https://clawgig.ai/api/v1/contracts/\
+                    11111111-1111-4111-8111-111111111111/deliver\"}}";
+const HEX: &str = "ce2d70f9892fd6b0cf8532665b4bff5c127679fdd369162dd9f0b762d24db655";
+/// The same body signed with the secret without its prefix.
+const WITHOUT_PREFIX: &str = "40d9c23618464a07e60bb0713c8a3cc90ed942c05617e371c1cc02d82e0fc225";
+
+#[tokio::test]
+async fn the_whole_matrix_of_signatures_and_times_holds_at_the_door() {
+    assert_eq!(BODY.len(), 305, "the published vector");
+    let at = |seconds: i64| Utc::now() + TimeDelta::seconds(seconds);
+    let iso = |seconds: i64| Some(at(seconds).to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+    let upper = HEX.to_uppercase();
+    let prefixed = format!("sha256={HEX}");
+    // What is signed how, when it says it was sent; what is answered, and whether it counts as stale.
+    let matrix = [
+        ("bare lowercase hex, now", HEX, iso(0), 200, false),
+        ("sha256= in front", &prefixed, iso(0), 200, false),
+        ("upper case", &upper, iso(0), 200, false),
+        ("four minutes early", HEX, iso(240), 200, false),
+        ("six minutes early", HEX, iso(360), 401, false),
+        ("301 seconds late", HEX, iso(-301), 200, true),
+        ("three days late", HEX, iso(-3 * 86_400), 200, true),
+        ("unix seconds", HEX, Some(at(0).timestamp().to_string()), 200, false),
+        (
+            "unix milliseconds",
+            HEX,
+            Some(at(0).timestamp_millis().to_string()),
+            200,
+            false,
+        ),
+        (
+            "unix seconds, six minutes early",
+            HEX,
+            Some(at(360).timestamp().to_string()),
+            401,
+            false,
+        ),
+        ("no time at all", HEX, None, 200, true),
+        ("the secret without its prefix", WITHOUT_PREFIX, iso(0), 401, false),
+        ("prefixed twice", "sha256=sha256=ce2d", iso(0), 401, false),
+        ("one digit short", &HEX[1..], iso(0), 401, false),
+        (
+            "one digit long",
+            "0ce2d70f9892fd6b0cf8532665b4bff5c127679fdd369162dd9f0b762d24db655",
+            iso(0),
+            401,
+            false,
+        ),
+        ("no signature", "", iso(0), 401, false),
+    ];
+    let setup = Setup::new().await;
+    for (what, signature, time, status, stale) in matrix {
+        // The same body twice is a duplicate: each begins anew.
+        let anew = "TRUNCATE ingress.inbox, ingress.seen";
+        testkit::execute(setup.database.url(), anew).await.unwrap();
+        let mut request = webhook(AGENT, SECRET, "vector", BODY).with(SIGNATURE_HEADER, signature);
+        request = match &time {
+            Some(time) => request.with(TIMESTAMP_HEADER, time),
+            None => request.without(TIMESTAMP_HEADER),
+        };
+        let answer = setup.send(&request).await;
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+        let rows = setup.rows().await;
+        assert_eq!(rows.len(), usize::from(status == 200), "{what}");
+        if let Some(row) = rows.first() {
+            assert_eq!(row["stale"], stale, "{what}");
+            let same = format!("SELECT body = convert_to($${BODY}$$, 'UTF8') AS same FROM ingress.inbox");
+            let same = testkit::rows(setup.database.url(), &same).await.unwrap();
+            assert_eq!(same[0]["same"], true, "{what}: byte for byte");
+        }
+    }
+}
