@@ -166,6 +166,19 @@ pub fn take() -> Vec<Seen> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// Everything seen by this process so far, with its totals; takes nothing. For whoever compares before with after.
+#[must_use]
+pub fn totals() -> Vec<Seen> {
+    let names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = names.0.iter().map(|((what, of, name), tally)| Seen {
+        what,
+        of,
+        name: name.clone(),
+        count: tally.seen,
+    });
+    all.collect()
+}
+
 /// Puts back what was taken and could not be kept.
 pub fn put_back(taken: &[Seen]) {
     let mut names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::money::MicroUsdc;
 
 mod check;
+mod profile;
 mod text;
+
+pub use profile::{Work, is_address};
 
 use text::{duration, optional_usdc, permille, size, usdc};
 
@@ -111,8 +114,17 @@ pub struct Network {
 pub struct Profile {
     /// Public name, 2 to 50 characters.
     pub name: String,
+    /// Unique handle; empty means the agent's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub username: String,
     /// Public description, 20 to 500 characters.
     pub description: String,
+    /// Longer text, at most 5,000 characters; nothing wants it, clients may read it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bio: String,
+    /// What it does best; nothing wants them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub specialties: Vec<String>,
     /// Picture.
     pub avatar_url: String,
     /// Languages it works in.
@@ -122,7 +134,7 @@ pub struct Profile {
     /// Shown rate.
     #[serde(with = "optional_usdc")]
     pub hourly_rate_usdc: Option<MicroUsdc>,
-    /// Titles (and links) of past work; the marketplace wants at least one.
+    /// Titles (and links: `"title https://…"`) of past work; the marketplace wants at least one.
     pub portfolio: Vec<String>,
 }
 

@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod message;
 pub mod metering;
 pub mod money;
+pub mod onboarding;
 pub mod proposal;
 pub mod run;

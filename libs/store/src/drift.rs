@@ -82,3 +82,25 @@ pub async fn list(store: &Store) -> Result<Vec<Drift>, Error> {
     .await?;
     Ok(rows)
 }
+
+/// Names seen for the first time since the last time a duty was done without an error, or ever where it never was: at
+/// most `most` of them.
+///
+/// # Errors
+/// When the query fails.
+pub async fn new_since_duty(store: &Store, duty: &str, key: &str, most: i64) -> Result<Vec<Drift>, Error> {
+    let rows = sqlx::query_as!(
+        Drift,
+        "-- drift::new_since_duty
+        SELECT what, place, name, seen, first_at, last_at FROM scheduler.api_drift
+        WHERE first_at > COALESCE(
+            (SELECT last_done_at FROM scheduler.duties WHERE duty = $1 AND key = $2), '-infinity')
+        ORDER BY what, place, name LIMIT $3",
+        duty,
+        key,
+        most,
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows)
+}

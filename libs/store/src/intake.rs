@@ -246,3 +246,24 @@ fn unknown(id: Uuid) -> Error {
         key: id.to_string(),
     }
 }
+
+/// Under which name a test webhook came in at an agent's door since `since`, once it was looked at: `test`, or a name that
+/// is not known.
+///
+/// # Errors
+/// When the query fails.
+pub async fn test_since(store: &Store, agent: &str, since: DateTime<Utc>) -> Result<Option<String>, Error> {
+    let event = sqlx::query_scalar!(
+        r#"-- intake::test_since
+        SELECT COALESCE(event, '') AS "event!"
+        FROM ingress.inbox
+        WHERE agent = $1 AND received_at >= $2 AND source = 'webhook' AND outcome IN ('test', 'unknown_event')
+        ORDER BY outcome, received_at
+        LIMIT 1"#,
+        agent,
+        since,
+    )
+    .fetch_optional(&store.pool)
+    .await?;
+    Ok(event)
+}

@@ -30,6 +30,7 @@ pub mod messages;
 pub mod migrate;
 pub mod notices;
 pub mod observations;
+pub mod onboarding;
 pub mod overview;
 pub mod prices;
 pub mod proposals;

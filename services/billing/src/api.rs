@@ -4,7 +4,7 @@ mod books;
 mod prices;
 mod runs;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use rpc::{
     auth::{self, Role},
@@ -14,7 +14,7 @@ use store::Store;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::{error::Error, metrics::RPC_SECONDS};
+use crate::{config::Upstream, error::Error, metrics::RPC_SECONDS};
 
 /// Who moves money.
 const SCHEDULER: &[Role] = &[Role::Scheduler];
@@ -31,13 +31,20 @@ const DEFAULT_PAGE: u32 = 50;
 #[derive(Debug, Clone)]
 pub struct Api {
     store: Store,
+    providers: Arc<[v1::Provider]>,
 }
 
 impl Api {
-    /// Over this store.
+    /// Over this store, with these providers set up.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, upstreams: &[Upstream]) -> Self {
+        let shown = |upstream: &Upstream| v1::Provider {
+            name: upstream.name.clone(),
+            models: upstream.models.clone(),
+            has_key: !upstream.api_key.expose().trim().is_empty(),
+        };
+        let providers = upstreams.iter().map(shown).collect();
+        Self { store, providers }
     }
 }
 
@@ -108,6 +115,18 @@ impl Billing for Api {
         request: Request<v1::ListUsageRequest>,
     ) -> Result<Response<v1::ListUsageResponse>, Status> {
         call("list_usage", READERS, request, |asked| books::usage(&self.store, asked)).await
+    }
+
+    async fn list_providers(
+        &self,
+        request: Request<v1::ListProvidersRequest>,
+    ) -> Result<Response<v1::ListProvidersResponse>, Status> {
+        call("list_providers", READERS, request, |_| async {
+            Ok(v1::ListProvidersResponse {
+                providers: self.providers.to_vec(),
+            })
+        })
+        .await
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn run(context: Context<Config>) -> anyhow::Result<()> {
 
     let gateway = Arc::new(gateway::Gateway::new(&context, store.clone())?);
     gateway::server::spawn(&context, http, gateway).context("start the gateway")?;
-    server::spawn(&context, grpc, api::Api::new(store.clone()));
+    server::spawn(&context, grpc, api::Api::new(store.clone(), &context.config.upstreams));
     let watching = (context.clone(), store.clone());
     context
         .tasks

@@ -21,7 +21,9 @@ use tonic::{Request, Status};
 
 use crate::billing::Billing;
 use crate::desk::Desk;
+use crate::marketplace::Marketplace;
 use crate::objects::Objects;
+use crate::onboarding::Onboarding;
 use crate::work::{Floor, Sessions};
 
 mod again;
@@ -60,6 +62,7 @@ const WATCHERS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Api {
     desk: Arc<Desk>,
+    onboarding: Onboarding,
     billing: Billing,
     objects: Objects,
     sessions: Sessions,
@@ -69,8 +72,15 @@ pub struct Api {
 impl Api {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(desk: Arc<Desk>, billing: Billing, objects: Objects, sessions: Sessions) -> Self {
+    pub fn new(
+        desk: Arc<Desk>,
+        market: Arc<Marketplace>,
+        billing: Billing,
+        objects: Objects,
+        sessions: Sessions,
+    ) -> Self {
         Self {
+            onboarding: Onboarding::new(Arc::clone(&desk), market),
             desk,
             billing,
             objects,

@@ -50,6 +50,8 @@ pub struct Config {
     pub objects: Objects,
     /// Reading what no webhook told.
     pub reconcile: Reconcile,
+    /// The daily look at whether the marketplace still speaks as it did.
+    pub canary: Canary,
     /// How long what is kept.
     pub retention: Retention,
 }
@@ -259,6 +261,15 @@ pub struct Reconcile {
     /// How long one walk through a list may take.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
+}
+
+/// `[canary]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// Between two looks; zero for none.
+    #[serde(with = "humantime_serde")]
+    pub every: Duration,
 }
 
 /// `[retention]`

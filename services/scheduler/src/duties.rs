@@ -7,6 +7,7 @@ use store::duties::{self, Duty};
 use store::{agents, run_tx};
 use tokio::sync::Semaphore;
 
+use crate::canary;
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::metrics::DUTIES;
@@ -39,6 +40,7 @@ pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> R
     ] {
         duties::ensure(tx, duty, agent).await?;
     }
+    canary::ensure(tx, desk, agent).await?;
     // What is posted from now on is told by webhooks first.
     let settings = &desk.config.reconcile;
     duties::ensure_later(tx, reconcile::GIGS, agent, settings.gigs_every).await?;
@@ -125,6 +127,7 @@ async fn work(desk: &Desk, reader: &Reader, objects: &Objects, duty: &Duty) {
             reconcile::MESSAGES => reader.messages(&duty.key).await,
             reconcile::GIGS => reader.gigs(&duty.key).await,
             reconcile::DELIVERIES => reader.deliveries(&duty.key).await,
+            canary::CANARY => canary::look(&reader.caller(), &duty.key).await,
             retention::RETENTION => retention::sweep(desk, objects).await,
             // A newer release's duty: left to it.
             _ => Ok(LONGEST_PAUSE),

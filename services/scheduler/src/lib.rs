@@ -23,6 +23,7 @@ pub mod api;
 pub mod bidding;
 pub mod billing;
 pub mod budget;
+pub mod canary;
 pub mod config;
 pub mod contracts;
 pub mod courier;
@@ -38,6 +39,7 @@ pub mod marketplace;
 pub mod metrics;
 pub mod objects;
 pub mod observe;
+pub mod onboarding;
 pub mod payload;
 mod reads;
 pub mod reconcile;
@@ -85,7 +87,13 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
     let courier = courier::Courier::new(Arc::clone(&desk), Arc::clone(&market), objects.clone(), billing.clone());
     let floor = work::Floor::new(Arc::clone(&desk), billing.clone(), objects.clone());
     let kept = objects.clone();
-    let api = api::Api::new(Arc::clone(&desk), billing, objects, floor.sessions());
+    let api = api::Api::new(
+        Arc::clone(&desk),
+        Arc::clone(&market),
+        billing,
+        objects,
+        floor.sessions(),
+    );
     let reader = Arc::new(reconcile::Reader::new(Arc::clone(&desk), market));
     spawn_loops(&desk, &courier, &reader, &floor.sessions(), &kept);
     api::spawn(api, floor, listener);

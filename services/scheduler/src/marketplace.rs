@@ -78,6 +78,15 @@ impl Marketplace {
         Ok(client)
     }
 
+    /// A client without a key.
+    ///
+    /// # Errors
+    /// When the configured address is none.
+    pub fn public(&self) -> Result<Client, Error> {
+        let base = self.desk.config.marketplace.base_url.as_str();
+        Ok(Client::new(base, None, self.http.clone())?)
+    }
+
     fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<String, Cached>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,6 +21,7 @@ use crate::budget::{Budget, Denied};
 use crate::desk::Desk;
 use crate::marketplace::{self, Marketplace};
 use crate::observe;
+use crate::onboarding::Caller;
 use crate::reads::{self, Missed, Terms};
 use crate::wake::Topic;
 
@@ -94,6 +95,12 @@ impl Reader {
     pub fn new(desk: Arc<Desk>, market: Arc<Marketplace>) -> Self {
         let budget = Budget::new(Arc::clone(&desk));
         Self { desk, market, budget }
+    }
+
+    /// The same hands for other reads.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller::new(Arc::clone(&self.desk), Arc::clone(&self.market))
     }
 
     /// Reads an agent's contracts and takes a step for each. Answers when to read again.

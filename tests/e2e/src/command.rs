@@ -41,6 +41,26 @@ impl Steward {
         })
     }
 
+    /// The same command as somebody elsewhere runs it: by address and token instead of the stack's folder.
+    ///
+    /// # Errors
+    /// When the stack does not say them, or the command does not end.
+    pub async fn from_elsewhere(&self, words: &[&str]) -> Result<Answer> {
+        let text = std::fs::read(self.dir.join("stack.json")).context("read stack.json")?;
+        let stack: Value = serde_json::from_slice(&text).context("understand stack.json")?;
+        let said = |pointer: &str| stack.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let mut command = clean(Command::new(&self.program));
+        command
+            .args(words)
+            .env("STEWARD_ENDPOINT", said("/services/scheduler/replicas/0/grpc"))
+            .env("STEWARD_TOKEN", said("/operator_token"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let what = || format!("steward {}", words.join(" "));
+        answer(output.with_context(what)?.with_context(what)?)
+    }
+
     /// Runs a command to its end.
     ///
     /// # Errors
@@ -66,11 +86,7 @@ impl Steward {
         let output = output
             .with_context(|| format!("{}: took longer than {patience:?}", what()))?
             .with_context(what)?;
-        Ok(Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        answer(output)
     }
 
     /// Runs a command with `--json` and reads its result.
@@ -104,6 +120,14 @@ impl Answer {
         let line = self.stdout.lines().last().unwrap_or_default();
         serde_json::from_str(line).context("read the last line as JSON")
     }
+}
+
+fn answer(output: std::process::Output) -> Result<Answer> {
+    Ok(Answer {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 /// Without what the environment of the tests says about servers and stacks.

@@ -94,6 +94,33 @@ impl Market {
         found.cloned().with_context(|| format!("find gig {gig}"))
     }
 
+    /// Everything the market knows of the agent with this username, the code sent to its address included.
+    ///
+    /// # Errors
+    /// When the simulator does not answer or has none.
+    pub async fn agent(&self, username: &str) -> Result<Value> {
+        let listed = self.call(Method::GET, "agents", None).await?;
+        let found = array(&listed, "data")
+            .iter()
+            .find(|agent| text(agent, "username") == username);
+        found.cloned().with_context(|| format!("find the agent {username}"))
+    }
+
+    /// Plays the operator in a browser: opens a claim link.
+    ///
+    /// # Errors
+    /// When the simulator refuses.
+    pub async fn claim(&self, link: &str) -> Result<()> {
+        let token = link.rsplit('/').next().unwrap_or_default();
+        let url: Url = format!("{}/api/v1/agents/claim/{token}", self.base)
+            .parse()
+            .context("read the claim link")?;
+        let response = self.http.send(self.http.request(Method::GET, url)).await;
+        let status = response.context("open the claim link")?.status();
+        ensure!(status.is_success(), "the claim link answered {status}");
+        Ok(())
+    }
+
     /// Plays the client: accept a proposal on a gig.
     ///
     /// # Errors

@@ -8,10 +8,11 @@ pub mod agents;
 pub mod records;
 pub mod stack;
 
-pub use agents::{AgentsCommand, Link, Mode, SimulatedMarket};
+pub use agents::{AgentsCommand, Link, Mode, Register, SimulatedMarket, VerifyEmail, Webhooks};
 pub use records::{
-    ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, EffectsCommand,
-    GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, NoticesCommand, PricesCommand, RunsCommand,
+    ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, DoctorCommand,
+    EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, NoticesCommand, PricesCommand,
+    RunsCommand,
 };
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 
@@ -113,6 +114,20 @@ pub enum Command {
     /// The books
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look whether everything is there that work needs
+    Doctor {
+        /// Where
+        #[command(subcommand)]
+        command: Option<DoctorCommand>,
+    },
+    /// Try every read of the marketplace, as the scheduler makes it; nothing is changed. Exit 1 when one fails
+    Smoke {
+        /// On the marketplace the stack works on
+        #[arg(long, required = true)]
+        live: bool,
+        /// Only this agent's [default: every agent with a key]
+        name: Option<String>,
+    },
     /// The marketplace as it speaks now
     #[command(subcommand)]
     Api(ApiCommand),

@@ -13,8 +13,10 @@ pub(crate) mod agents;
 mod api;
 mod books;
 mod contracts;
+mod doctor;
 mod files;
 mod notices;
+mod onboarding;
 mod operations;
 mod setup;
 mod stack;
@@ -47,6 +49,8 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
             public_url,
         } => stack::console(global, console_endpoint, public_url, out).await,
         Command::Ledger(command) => books::ledger(global, command, out).await,
+        Command::Doctor { command } => doctor::run(global, command, out).await,
+        Command::Smoke { live: _, name } => doctor::smoke(global, name, out).await,
         Command::Api(command) => api::run(global, command, out).await,
         Command::Prices(command) => books::prices(global, command, out).await,
         Command::Version => version(out),

@@ -26,6 +26,8 @@ use crate::up::stack_file;
 pub(crate) const USUAL_DIR: &str = ".steward";
 /// How long one call may take; checking a large ledger is the slowest.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a call may take that makes calls of the marketplace itself, and waits for its turn.
+const LONG_PATIENCE: Duration = Duration::from_secs(240);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -98,6 +100,11 @@ impl Access {
         Peer::open("scheduler", &self.scheduler, &self.token).await
     }
 
+    /// The scheduler, for what it asks the marketplace.
+    pub(crate) async fn patient_scheduler(&self) -> Result<Peer> {
+        Peer::open_for("scheduler", &self.scheduler, &self.token, LONG_PATIENCE).await
+    }
+
     /// Billing.
     pub(crate) async fn billing(&self) -> Result<Peer> {
         let missing =
@@ -141,6 +148,7 @@ type Authenticated = InterceptedService<Channel, Credentials>;
 pub(crate) struct Peer {
     name: &'static str,
     urls: String,
+    patience: Duration,
     service: Authenticated,
     /// Looks names up again for as long as anybody holds the channel.
     _resolving: Arc<JoinSet<()>>,
@@ -152,8 +160,12 @@ impl Peer {
     /// # Errors
     /// Nobody listens at any of its addresses.
     pub(crate) async fn open(name: &'static str, urls: &str, token: &SecretString) -> Result<Self> {
+        Self::open_for(name, urls, token, PATIENCE).await
+    }
+
+    async fn open_for(name: &'static str, urls: &str, token: &SecretString, patience: Duration) -> Result<Self> {
         let (channel, resolving) =
-            rpc::channel::open(urls, PATIENCE).map_err(|error| Failure::Usage(error.to_string()))?;
+            rpc::channel::open(urls, patience).map_err(|error| Failure::Usage(error.to_string()))?;
         reachable(name, urls).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(resolving);
@@ -161,6 +173,7 @@ impl Peer {
         Ok(Self {
             name,
             urls: urls.to_owned(),
+            patience,
             service: InterceptedService::new(channel, credentials),
             _resolving: Arc::new(tasks),
         })
@@ -175,7 +188,7 @@ impl Peer {
         what: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T> {
-        match tokio::time::timeout(PATIENCE, call).await {
+        match tokio::time::timeout(self.patience, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(anyhow::Error::new(status).context(format!("cannot {what}"))),
             Err(_) => anyhow::bail!("cannot {what}: the {} at {} does not answer", self.name, self.urls),

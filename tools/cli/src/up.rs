@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rpc::v1;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Up};
@@ -93,6 +94,7 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
     if started.is_ok() {
         greet(&stack, out).await?;
         warn_of_prices(&stack, &files, out).await;
+        warn_of_strangers(&stack, out).await;
         signals.next().await;
         out.note("stopping; once more ends everything at once");
     }
@@ -187,21 +189,38 @@ fn prepare_live(dir: &Path, files: &[PathBuf]) -> Result<()> {
         for key in starter::placeholders(&agent) {
             wanted.push(format!("{key} of {name}: fill it in in {}", file.display()));
         }
-        for what in agents::LIVE_FILES {
-            let path = agents::live_folder(&home, name).join(what);
-            if private::read(&path)?.is_none_or(|text| text.trim().is_empty()) {
-                wanted.push(format!(
-                    "the {} of {name}: put it into {}",
-                    what.replace('_', " "),
-                    path.display()
-                ));
-            }
+        let missing = agents::missing_files(&home, name)?;
+        // None at all: it is registered once the stack is up.
+        if missing.len() < agents::LIVE_FILES.len() {
+            let each = missing.iter().map(|(what, path)| {
+                let what = what.replace('_', " ");
+                format!("the {what} of {name}: put it into {}", path.display())
+            });
+            wanted.extend(each);
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
     Err(Failure::Refused(format!("live mode needs\n  - {}", wanted.join("\n  - "))).into())
+}
+
+/// Says which agents the marketplace does not know yet, and what makes them known.
+async fn warn_of_strangers(stack: &Stack, out: &Out) {
+    let desk = &stack.desk;
+    let Ok(scheduler) = Peer::open("scheduler", &desk.scheduler, &desk.token).await else {
+        return;
+    };
+    let mut agents = scheduler.agents();
+    let listed = scheduler.ask("list the agents", agents.list_agents(v1::ListAgentsRequest {}));
+    let Ok(listed) = listed.await else { return };
+    for agent in listed.agents.iter().filter(|agent| !agent.has_key) {
+        let name = &agent.name;
+        out.note(&format!(
+            "{name} is not on the marketplace yet: steward agents register {name} --webhook-url https://… --dir {}",
+            stack.home.path().display()
+        ));
+    }
 }
 
 /// Says which models of the agents have no price.

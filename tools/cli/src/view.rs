@@ -43,6 +43,7 @@ pub(crate) fn agent(agent: &v1::Agent) -> Value {
         "has_key": agent.has_key,
         "webhook_secrets": agent.webhook_secrets,
         "created_at": time(agent.created_at.as_ref()),
+        "models": agent.models,
     })
 }
 

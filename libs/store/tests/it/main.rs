@@ -15,6 +15,7 @@ mod effects;
 mod fixture;
 mod inbox;
 mod logins;
+mod onboarding;
 mod retention;
 mod rights;
 mod runs;

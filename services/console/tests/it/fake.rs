@@ -16,6 +16,9 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
 
+#[path = "fake/billing.rs"]
+mod billing;
+
 pub const TOKEN: &str = "operator-token-of-the-tests";
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -347,51 +350,6 @@ impl v1::agents_server::Agents for World {
         &self,
         _: Request<v1::AddWebhookSecretRequest>,
     ) -> Answer<v1::AddWebhookSecretResponse> {
-        unused()
-    }
-}
-
-#[tonic::async_trait]
-impl v1::billing_server::Billing for World {
-    async fn open_run(&self, _: Request<v1::OpenRunRequest>) -> Answer<v1::OpenRunResponse> {
-        unused()
-    }
-
-    async fn close_run(&self, _: Request<v1::CloseRunRequest>) -> Answer<v1::CloseRunResponse> {
-        unused()
-    }
-
-    async fn settle(&self, _: Request<v1::SettleRequest>) -> Answer<v1::Settlement> {
-        unused()
-    }
-
-    async fn subject_costs(&self, _: Request<v1::SubjectCostsRequest>) -> Answer<v1::SubjectCostsResponse> {
-        unused()
-    }
-
-    async fn check_ledger(&self, _: Request<v1::CheckLedgerRequest>) -> Answer<v1::CheckLedgerResponse> {
-        self.called("check_ledger".to_owned());
-        Ok(Response::new(self.data().ledger.clone()))
-    }
-
-    async fn explain_account(&self, _: Request<v1::ExplainAccountRequest>) -> Answer<v1::ExplainAccountResponse> {
-        unused()
-    }
-
-    async fn statement(&self, _: Request<v1::StatementRequest>) -> Answer<v1::StatementResponse> {
-        self.called("statement".to_owned());
-        Ok(Response::new(self.data().week.clone()))
-    }
-
-    async fn list_prices(&self, _: Request<v1::ListPricesRequest>) -> Answer<v1::ListPricesResponse> {
-        unused()
-    }
-
-    async fn set_price(&self, _: Request<v1::Price>) -> Answer<v1::Price> {
-        unused()
-    }
-
-    async fn list_usage(&self, _: Request<v1::ListUsageRequest>) -> Answer<v1::ListUsageResponse> {
         unused()
     }
 }

@@ -189,7 +189,7 @@ impl Api {
         Ok(Some(text))
     }
 
-    async fn named(&self, name: &str) -> Result<Agent, Status> {
+    pub(super) async fn named(&self, name: &str) -> Result<Agent, Status> {
         let row = agents::get(&self.desk.store, name).await.map_err(of_store)?;
         self.shown(&row).await
     }

@@ -1,9 +1,10 @@
 //! Taking an agent out, and what is said when that cannot be.
 
-use store::{agents, audit, run_tx};
+use store::{agents, audit, notices, run_tx};
 use tonic::Status;
 
 use super::Api;
+use crate::canary;
 use crate::error::Error;
 use crate::wake::Topic;
 
@@ -28,6 +29,9 @@ impl Api {
                 )));
             }
             agents::leave(tx, name).await?;
+            for over in [canary::READS, canary::NEWS, "key_stopped"] {
+                notices::resolve(tx, over, name).await?;
+            }
             audit::record(tx, actor, "agents.remove", name, None).await?;
             Ok(open)
         })?;

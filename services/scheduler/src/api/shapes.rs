@@ -179,6 +179,7 @@ pub(super) fn agent(row: &agents::Agent, webhook_secrets: usize) -> v1::Agent {
         has_key: row.api_key_sealed.is_some(),
         webhook_secrets: u32::try_from(webhook_secrets).unwrap_or(u32::MAX),
         created_at: Some(timestamp(row.created_at)),
+        models: row.spec.allowed_models(),
     }
 }
 

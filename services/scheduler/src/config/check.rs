@@ -180,6 +180,10 @@ pub fn paces(config: &Config) -> Findings {
             "every time in [reconcile] must be at least 100ms",
         )
         .require(
+            config.canary.every.is_zero() || config.canary.every >= Duration::from_secs(1),
+            "canary.every must be 0s, or at least 1s",
+        )
+        .require(
             positive(config.retention.every) && (100..=100_000).contains(&config.retention.batch),
             "retention.every must be at least 100ms and retention.batch between 100 and 100000",
         )

@@ -30,7 +30,7 @@ fn the_defaults_are_live_and_print_no_secret() {
     let config = load(&[]).unwrap();
     assert!(config.marketplace.live);
     let shown = format!("{config:?}{}", boot::redacted(&config).unwrap());
-    assert!(!shown.contains("canary") && !shown.contains("wwww"), "{shown}");
+    assert!(!shown.contains("-canary-token") && !shown.contains("wwww"), "{shown}");
 }
 
 #[test]

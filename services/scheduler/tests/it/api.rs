@@ -13,6 +13,7 @@ use rpc::v1::{
 };
 use scheduler::api::{self, Api};
 use scheduler::billing::Billing;
+use scheduler::marketplace::Marketplace;
 use scheduler::objects::Objects;
 use scheduler::work::Floor;
 use tokio::net::TcpListener;
@@ -33,7 +34,8 @@ pub async fn serve(bench: &Bench) -> Channel {
     let objects = Objects::open(&desk.config.objects.dir).await.unwrap();
     let (billing, _addresses) = Billing::open(&desk.config.billing).unwrap();
     let floor = Floor::new(std::sync::Arc::clone(&desk), billing.clone(), objects.clone());
-    let api = Api::new(desk, billing, objects, floor.sessions());
+    let market = std::sync::Arc::new(Marketplace::new(std::sync::Arc::clone(&desk)).unwrap());
+    let api = Api::new(desk, market, billing, objects, floor.sessions());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     api::spawn(api, floor, listener);
@@ -164,7 +166,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
         (keyed.has_key, keyed.webhook_secrets, keyed.marketplace_id.as_str()),
         (true, 1, "m-2")
     );
-    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 5);
+    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 6);
     let kept = bench
         .rows("SELECT position('canary'::BYTEA IN api_key_sealed) AS at FROM scheduler.agents WHERE name = 'second'")
         .await;

@@ -15,6 +15,7 @@ use rpc::v1::{
 };
 use scheduler::api::{self, Api};
 use scheduler::billing::Billing;
+use scheduler::marketplace::Marketplace;
 use scheduler::objects::Objects;
 use scheduler::work::Floor;
 use serde_json::Value;
@@ -58,7 +59,8 @@ pub async fn serve_with(bench: &Bench, billing: Billing) -> Channel {
     let desk = Arc::clone(&bench.desk);
     let objects = Objects::open(&desk.config.objects.dir).await.unwrap();
     let floor = Floor::new(Arc::clone(&desk), billing.clone(), objects.clone());
-    let api = Api::new(desk, billing, objects, floor.sessions());
+    let market = Arc::new(Marketplace::new(Arc::clone(&desk)).unwrap());
+    let api = Api::new(desk, market, billing, objects, floor.sessions());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     api::spawn(api, floor, listener);

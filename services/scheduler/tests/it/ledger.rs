@@ -10,9 +10,9 @@ use rpc::error::{Code, status};
 use rpc::v1::billing_server::{Billing, BillingServer};
 use rpc::v1::{
     CheckLedgerRequest, CheckLedgerResponse, CloseRunRequest, CloseRunResponse, ExplainAccountRequest,
-    ExplainAccountResponse, ListPricesRequest, ListPricesResponse, ListUsageRequest, ListUsageResponse, OpenRunRequest,
-    OpenRunResponse, Price, SettleRequest, Settlement, StatementRequest, StatementResponse, SubjectCostsRequest,
-    SubjectCostsResponse,
+    ExplainAccountResponse, ListPricesRequest, ListPricesResponse, ListProvidersRequest, ListProvidersResponse,
+    ListUsageRequest, ListUsageResponse, OpenRunRequest, OpenRunResponse, Price, SettleRequest, Settlement,
+    StatementRequest, StatementResponse, SubjectCostsRequest, SubjectCostsResponse,
 };
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
@@ -151,6 +151,10 @@ impl Billing for Ledger {
     }
 
     async fn list_usage(&self, _: Request<ListUsageRequest>) -> Answer<ListUsageResponse> {
+        not_asked()
+    }
+
+    async fn list_providers(&self, _: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         not_asked()
     }
 }

@@ -8,6 +8,7 @@
 mod api;
 mod assignments;
 mod budget;
+mod canary;
 mod courier;
 mod desk;
 mod failpoints;
@@ -18,6 +19,7 @@ mod intake;
 mod ledger;
 mod listings;
 mod messages;
+mod onboarding;
 mod operators;
 mod patience;
 mod reconcile;

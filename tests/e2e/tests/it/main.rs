@@ -9,6 +9,7 @@ mod dialects;
 mod happy;
 mod hints;
 mod models;
+mod onboarding;
 mod operators;
 mod polling;
 mod settings;

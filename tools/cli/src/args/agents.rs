@@ -23,6 +23,31 @@ pub enum AgentsCommand {
     },
     /// Give an agent its id and key on the marketplace, and the secret of its webhooks
     Link(Link),
+    /// Register an agent on the marketplace from the profile of its file: its key is stored sealed, its first webhook
+    /// secret made, its portfolio sent, a code sent to its address, its claim link shown once
+    Register(Register),
+    /// Ask whether it may bid, and show what is missing with what mends it; exit 4 when it is not ready
+    Readiness {
+        /// The agent
+        name: String,
+        /// First send the profile and portfolio of its file
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Have a code sent to the agent's address, or confirm the address with it
+    VerifyEmail(VerifyEmail),
+    /// Show where its webhooks go; change that, or make a new secret
+    Webhooks(Webhooks),
+    /// Show the claim link if it was not shown yet
+    ClaimLink {
+        /// The agent
+        name: String,
+    },
+    /// Let calls to the marketplace out again that a 401 or 402 stopped
+    Resume {
+        /// The agent
+        name: String,
+    },
     /// List the agents
     List,
     /// Set an agent's bidding mode
@@ -53,6 +78,51 @@ pub struct Link {
     /// A file with what its webhooks are signed with; added to those it has
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
+}
+
+/// `steward agents register`.
+#[derive(Debug, Args)]
+pub struct Register {
+    /// The agent
+    pub name: String,
+    /// Ingress as the marketplace reaches it: https://host, or the whole address of the agent's door
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: String,
+    /// Another handle than the file's
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Register although the answer of the last try was lost: it may have made an agent whose key nobody has
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// `steward agents verify-email`.
+#[derive(Debug, Args)]
+pub struct VerifyEmail {
+    /// The agent
+    pub name: String,
+    /// The address [default: profile.contact_email of its file]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "code")]
+    pub email: Option<String>,
+    /// The six digits that came; `-` reads them from standard input [default: have them sent, then ask for them]
+    #[arg(long, value_name = "DIGITS")]
+    pub code: Option<String>,
+}
+
+/// `steward agents webhooks`.
+#[derive(Debug, Args)]
+pub struct Webhooks {
+    /// The agent
+    pub name: String,
+    /// Have them sent here from now on: https://host, or the whole address of the agent's door
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Make a new secret; what is signed with the old ones is taken for three more days
+    #[arg(long)]
+    pub rotate: bool,
+    /// Rotate although the answer of the last rotation was lost
+    #[arg(long, requires = "rotate")]
+    pub again: bool,
 }
 
 /// Where an agent of a stack elsewhere is registered with a simulator.

@@ -312,6 +312,34 @@ pub enum LedgerCommand {
 pub enum PricesCommand {
     /// List the prices in force and those to come
     List,
+    /// Set what a model costs from now on, in US dollars per million tokens
+    Set {
+        /// The model, as agents name it
+        model: String,
+        /// Who serves it, as under [[upstreams]] of billing
+        #[arg(long)]
+        provider: String,
+        /// Tokens sent
+        #[arg(long, value_name = "USD")]
+        input: String,
+        /// Tokens sent that the provider had in its cache [default: as --input]
+        #[arg(long, value_name = "USD")]
+        cached: Option<String>,
+        /// Tokens answered
+        #[arg(long, value_name = "USD")]
+        output: String,
+    },
+}
+
+/// `steward doctor`.
+#[derive(Debug, Subcommand)]
+pub enum DoctorCommand {
+    /// The marketplace, keys, readiness, webhooks (a test event must come in), providers, prices, clocks. Exit 1 when
+    /// anything fails
+    Live {
+        /// Only this agent [default: all]
+        name: Option<String>,
+    },
 }
 
 /// `steward api`.

@@ -11,6 +11,7 @@ use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
+use super::onboarding;
 use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
 use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
@@ -52,6 +53,12 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
             add(&access, &file, asked, market, out).await?;
         }
         AgentsCommand::Link(options) => link(&access, &options, out).await?,
+        AgentsCommand::Register(options) => return onboarding::register(&access, options, out).await,
+        AgentsCommand::Readiness { name, fix } => return onboarding::readiness(&access, name, fix, out).await,
+        AgentsCommand::VerifyEmail(options) => onboarding::verify_email(&access, options, out).await?,
+        AgentsCommand::Webhooks(options) => onboarding::webhooks(&access, options, out).await?,
+        AgentsCommand::ClaimLink { name } => onboarding::claim_link(&access, name, out).await?,
+        AgentsCommand::Resume { name } => onboarding::resume(&access, name, out).await?,
         AgentsCommand::List => {
             let peer = access.scheduler().await?;
             let mut agents = peer.agents();

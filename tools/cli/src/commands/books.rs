@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use rpc::v1;
+use serde_json::Value;
 
 use super::{page, when};
 use crate::args::{Global, LedgerCommand, PricesCommand};
 use crate::context::Access;
-use crate::failure;
+use crate::failure::{self, Failure};
 use crate::out::Out;
 use crate::render::{self, As, Column};
 use crate::view;
@@ -121,9 +122,33 @@ pub(super) async fn ledger(global: &Global, command: LedgerCommand, out: &Out) -
 }
 
 pub(super) async fn prices(global: &Global, command: PricesCommand, out: &Out) -> Result<u8> {
-    let PricesCommand::List = command;
     let peer = Access::find(global)?.billing().await?;
     let mut client = peer.billing();
+    if let PricesCommand::Set {
+        model,
+        provider,
+        input,
+        cached,
+        output,
+    } = command
+    {
+        let (input, output) = (dollars(&input)?, dollars(&output)?);
+        let price = v1::Price {
+            provider,
+            model,
+            effective_from: None,
+            input_micro_usd_per_million: input,
+            cached_micro_usd_per_million: cached.as_deref().map_or(Ok(input), dollars)?,
+            output_micro_usd_per_million: output,
+            source: "operator".to_owned(),
+        };
+        let price = peer.ask("set the price", client.set_price(price)).await?;
+        let all = v1::ListPricesResponse { prices: vec![price] };
+        out.result(&view::prices(&all)["prices"][0], |value| {
+            render::table(&Value::Array(vec![value.clone()]), &PRICES)
+        })?;
+        return Ok(0);
+    }
     let answer = peer
         .ask("list the prices", client.list_prices(v1::ListPricesRequest {}))
         .await?;
@@ -131,4 +156,14 @@ pub(super) async fn prices(global: &Global, command: PricesCommand, out: &Out) -
         render::listing(value, "prices", &PRICES)
     })?;
     Ok(0)
+}
+
+/// US dollars as a decimal number, in micro dollars.
+fn dollars(text: &str) -> Result<i64> {
+    let wrong = || Failure::Usage(format!("{text:?} is no amount in US dollars: write e.g. 0.15"));
+    let amount: domain::money::MicroUsdc = text.parse().map_err(|_| wrong())?;
+    if amount.0 < 0 {
+        return Err(wrong().into());
+    }
+    Ok(amount.0)
 }

@@ -121,7 +121,11 @@ impl Desk {
         let agent = put(&scheduler, &packed, self.simulator.is_some()).await?;
         match &self.simulator {
             Some(simulator) => self.enlist(simulator, &scheduler, &packed.agent, file).await?,
-            None => self.introduce(&scheduler, self.given(&packed, file)?).await?,
+            None => {
+                if let Some(given) = self.given(&packed, file)? {
+                    self.introduce(&scheduler, given).await?;
+                }
+            }
         }
         Ok(agent)
     }
@@ -236,9 +240,13 @@ impl Desk {
         bail!("register {name} with the simulator: its username and {USERNAMES} like it are taken")
     }
 
-    /// In live mode the operator registers the agent and puts what came of it into files.
-    fn given(&self, packed: &Packed, file: &Path) -> Result<Registration> {
+    /// What an operator who registered the agent elsewhere put into files; without any of them `steward agents register`
+    /// does it here.
+    fn given(&self, packed: &Packed, file: &Path) -> Result<Option<Registration>> {
         let name = &packed.agent.name;
+        if missing_files(&self.home, name)?.len() == LIVE_FILES.len() {
+            return Ok(None);
+        }
         let folder = live_folder(&self.home, name);
         let text = |what: &str| {
             let path = folder.join(what);
@@ -259,8 +267,23 @@ impl Desk {
         if earlier.is_none_or(|earlier| earlier != registration) {
             registration.save(&self.home)?;
         }
-        Ok(registration)
+        Ok(Some(registration))
     }
+}
+
+/// Which of the files are missing or empty, and where they belong.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn missing_files(home: &Home, name: &str) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut missing = Vec::new();
+    for what in LIVE_FILES {
+        let path = live_folder(home, name).join(what);
+        if private::read(&path)?.is_none_or(|text| text.trim().is_empty()) {
+            missing.push((what, path));
+        }
+    }
+    Ok(missing)
 }
 
 /// Where the operator puts what registering a live agent gave.

@@ -33,11 +33,11 @@ fn commands() -> String {
 
 #[test]
 fn the_commands_scripts_know_keep_their_names() {
-    let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|list|mode|remove\ngigs list|show\n\
-                 contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
+    let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|link|register|readiness|verify-email|\
+                 webhooks|claim-link|resume|list|mode|remove\ngigs list|show\ncontracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
-                 effects list|show|approve|refuse\nconsole\nledger check|explain|statement\napi drift\nprices list\n\
-                 deployments list\nversion\ncompletions";
+                 effects list|show|approve|refuse\nconsole\nledger check|explain|statement\ndoctor live\nsmoke\n\
+                 api drift\nprices list|set\ndeployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
 
@@ -121,6 +121,10 @@ fn live_mode_names_everything_it_needs_before_it_starts_anything() {
     let agent = dir.path().join("mine");
     assert_eq!(steward(&["init", agent.to_str().unwrap()]).status.code(), Some(0));
     let stack = dir.path().join("stack");
+    // One of the three files: somebody registered it elsewhere. With none of them it is registered once the stack is up.
+    let given = stack.join("secrets/agents/mine");
+    std::fs::create_dir_all(&given).unwrap();
+    std::fs::write(given.join("marketplace_id"), "m-1").unwrap();
     let mut command = Process::new(bin("steward").unwrap());
     let output = command
         .args(["up", "--live", "--agent"])
@@ -136,7 +140,6 @@ fn live_mode_names_everything_it_needs_before_it_starts_anything() {
         "OPENAI_API_KEY",
         "api_key",
         "webhook_secret",
-        "marketplace_id",
         "profile.description",
         "profile.contact_email",
     ] {
