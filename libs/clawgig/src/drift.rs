@@ -13,9 +13,13 @@ const OTHER: &str = "other";
 type Key = (&'static str, &'static str, String);
 static SEEN: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
-/// Counts by name, bounded: names come from outside.
+/// Counts by name, bounded: names come from outside. How many names there are of a sort is counted too, so that a flood
+/// of new ones costs a look each and not a walk.
 #[derive(Default)]
-struct Names(BTreeMap<Key, Tally>);
+struct Names {
+    tallies: BTreeMap<Key, Tally>,
+    of_sort: BTreeMap<&'static str, usize>,
+}
 
 /// How often something was seen, and how many of those were taken.
 #[derive(Clone, Copy, Default)]
@@ -28,12 +32,17 @@ impl Names {
     /// Counts one; returns the name it was counted under and how often that was seen.
     fn count(&mut self, what: What, of: &'static str, name: &str) -> (String, u64) {
         let what = what.as_str();
-        let mut name = clean(name);
-        let known = self.0.contains_key(&(what, of, name.clone()));
-        if !known && self.0.keys().filter(|key| key.0 == what).count() >= MOST_NAMES {
-            OTHER.clone_into(&mut name);
+        let mut key = (what, of, clean(name));
+        if !self.tallies.contains_key(&key) {
+            let names = self.of_sort.entry(what).or_default();
+            if *names < MOST_NAMES {
+                *names += 1;
+            } else {
+                OTHER.clone_into(&mut key.2);
+            }
         }
-        let tally = self.0.entry((what, of, name.clone())).or_default();
+        let name = key.2.clone();
+        let tally = self.tallies.entry(key).or_default();
         tally.seen += 1;
         (name, tally.seen)
     }
@@ -41,7 +50,7 @@ impl Names {
     /// What was not taken yet; each sight is given out once.
     fn take(&mut self) -> Vec<Seen> {
         let mut taken = Vec::new();
-        for ((what, of, name), tally) in &mut self.0 {
+        for ((what, of, name), tally) in &mut self.tallies {
             let count = tally.seen - std::mem::replace(&mut tally.taken, tally.seen);
             if count > 0 {
                 let name = name.clone();
@@ -170,7 +179,7 @@ pub fn take() -> Vec<Seen> {
 #[must_use]
 pub fn totals() -> Vec<Seen> {
     let names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = names.0.iter().map(|((what, of, name), tally)| Seen {
+    let all = names.tallies.iter().map(|((what, of, name), tally)| Seen {
         what,
         of,
         name: name.clone(),
@@ -184,7 +193,7 @@ pub fn put_back(taken: &[Seen]) {
     let mut names = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     for seen in taken {
         let key = (seen.what, seen.of, seen.name.clone());
-        if let Some(tally) = names.0.get_mut(&key) {
+        if let Some(tally) = names.tallies.get_mut(&key) {
             tally.taken = tally.taken.saturating_sub(seen.count);
         }
     }
@@ -232,7 +241,7 @@ mod tests {
         for n in 0..MOST_NAMES * 3 {
             names.count(What::Field, "gig", &format!("f{n}"));
         }
-        assert_eq!(names.0.len(), MOST_NAMES + 1);
+        assert_eq!(names.tallies.len(), MOST_NAMES + 1);
         assert_eq!(names.count(What::Field, "gig", "f0"), ("f0".to_owned(), 2));
         assert_eq!(names.count(What::Field, "gig", "late").0, OTHER);
         assert_eq!(names.count(What::Event, "webhook", "late"), ("late".to_owned(), 1));

@@ -8,9 +8,12 @@ pub mod gig;
 pub mod hiring;
 pub mod page;
 pub mod service;
+mod understand;
 pub mod webhook;
 
 use serde_json::Value;
+
+pub use understand::understand;
 
 /// A thing that can be read from one JSON object.
 pub trait Read: Sized {

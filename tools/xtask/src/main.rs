@@ -14,6 +14,7 @@ mod containers;
 mod demo;
 mod deploy;
 mod docs;
+mod fuzz;
 mod programs;
 mod run;
 mod services;
@@ -58,6 +59,8 @@ enum Command {
     Deploy,
     /// The shipped images and compose file run for real, in a Docker engine if one can be had.
     TestContainers(containers::Options),
+    /// Bytes from outside against the marketplace's readers, for a while.
+    Fuzz(fuzz::Options),
     /// The rules of the workspace: edges, owners, sizes, names, migrations.
     Tidy,
 }
@@ -84,6 +87,7 @@ fn obey(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sqlx(options) => sqlx::run(&options)?,
         Command::Deploy => deploy::run()?,
         Command::TestContainers(options) => containers::run(&options)?,
+        Command::Fuzz(options) => fuzz::run(&options)?,
         Command::Tidy => tidy::run()?,
     }
     Ok(ExitCode::SUCCESS)
