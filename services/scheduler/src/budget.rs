@@ -19,7 +19,7 @@ const SHARE_OF_CALLS: u32 = 20;
 /// The kind of the notice that a key was refused.
 pub(crate) const KEY_STOPPED: &str = "key_stopped";
 /// The kind of the notice that the marketplace fails so much that calls wait.
-const FAILING: &str = "marketplace_failing";
+pub(crate) const FAILING: &str = "marketplace_failing";
 const REFUSED: &str = "the marketplace refused the key (401): set a valid one, then resume";
 /// Part of the budget only uploads, messages and deliveries may use.
 const RESERVE_PERMILLE: u32 = 200;
@@ -71,6 +71,12 @@ impl Budget {
         let host = desk.config.marketplace.base_url.host_str().unwrap_or("marketplace");
         let host = format!("@{host}").into();
         Self { desk, host }
+    }
+
+    /// The platform, as the breaker of all keys is named.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Takes a grant if there is one now.

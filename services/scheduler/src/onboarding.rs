@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use domain::onboarding::{Call, Last, No, may_begin};
 use store::onboarding::{self as rows, End};
-use store::{agents, audit, budget, run_tx};
+use store::{agents, audit, budget, notices, run_tx};
 use uuid::Uuid;
 
-use crate::budget::Denied;
+use crate::budget::{Denied, FAILING, KEY_STOPPED};
 use crate::desk::Desk;
 use crate::error::Error as Step;
 use crate::marketplace::{self, Marketplace};
@@ -102,15 +102,18 @@ impl Onboarding {
         &self.caller.desk
     }
 
-    /// Lets calls of an agent out again that were stopped.
+    /// Lets calls of an agent out again that were stopped, and the platform's breaker with them: a human says that it works.
     ///
     /// # Errors
     /// When there is no such agent, or the store is away.
     pub async fn resume(&self, name: &str, actor: &str) -> Result<(), Error> {
+        let host = self.caller.host();
         run_tx!(self.desk().store, "calls_resume", |tx| {
             agents::lock(tx, name).await?;
-            budget::resume(tx, name).await?;
-            store::notices::resolve(tx, "key_stopped", name).await?;
+            for (key, kind) in [(name, KEY_STOPPED), (name, FAILING), (host, FAILING)] {
+                budget::resume(tx, key).await?;
+                notices::resolve(tx, kind, key).await?;
+            }
             audit::record(tx, actor, "agents.resume", name, None).await
         })?;
         self.desk().wake.wake(crate::wake::Topic::Courier);

@@ -29,7 +29,7 @@ impl Api {
                 )));
             }
             agents::leave(tx, name).await?;
-            for over in [canary::READS, canary::NEWS, "key_stopped"] {
+            for over in [canary::READS, canary::NEWS, crate::budget::KEY_STOPPED] {
                 notices::resolve(tx, over, name).await?;
             }
             audit::record(tx, actor, "agents.remove", name, None).await?;

@@ -15,6 +15,10 @@ use crate::marketplace::Marketplace;
 /// How long somebody waits for a grant.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// A call that changes something: as important as a bid, and never the one that shows whether a marketplace that kept
+/// failing works again.
+pub const WRITE: Class = Class::Propose;
+
 /// Calls the marketplace for an agent, inside its request budget. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -38,6 +42,12 @@ impl Caller {
     /// When the configured address is none.
     pub fn public(&self) -> Result<Client, Error> {
         Ok(self.market.public()?)
+    }
+
+    /// The platform, as the breaker of all keys is named.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.budget.host()
     }
 
     /// A grant for a call of this agent.
@@ -83,7 +93,7 @@ impl Caller {
         A: Future<Output = Result<Reply<T>, clawgig::Error>>,
     {
         let client = self.settled(agent).await?;
-        self.once(agent, Class::Confirm, &client, &call).await
+        self.once(agent, WRITE, &client, &call).await
     }
 
     /// The agent's client, its family of paths found.

@@ -251,11 +251,14 @@ fn as_finding(name: &str, check: Check, error: Error) -> Result<Found, Error> {
             Found::Fail(error.to_string(), format!("steward agents resume {name}"))
         }
         Error::Denied(Denied::Stopped(_)) => Found::Skip("calls with this key are stopped".to_owned()),
-        Error::Denied(Denied::Wait(_)) => Found::Fail(error.to_string(), "try again in a minute".to_owned()),
+        Error::Denied(Denied::Wait(_) | Denied::Probe(_)) => Found::Fail(
+            error.to_string(),
+            format!("wait a minute; once the marketplace answers, steward agents resume {name}"),
+        ),
         Error::Said(said) => {
             let fix = match said.verdict() {
                 Verdict::Unauthorized => link(),
-                Verdict::PlatformDown => format!("wait until it is back, then `steward agents resume {name}`"),
+                Verdict::PlatformDown => format!("wait until it is back, then steward agents resume {name}"),
                 Verdict::Retry { .. } | Verdict::Verify => "try again in a minute".to_owned(),
                 _ => format!("steward agents readiness {name}"),
             };

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clawgig::wire::agent::{self as wire, Registration};
 use domain::agent_file::AgentFile;
-use domain::effect::Class;
 use domain::onboarding::Call;
 use secrecy::SecretString;
 use store::onboarding::{self as rows, End};
 use store::{agents, audit, budget, doors, notices, run_tx};
 use uuid::Uuid;
 
+use super::caller::WRITE;
 use super::{Error, Onboarding, door, next_pause};
 use crate::budget::Held;
 use crate::duties;
@@ -109,7 +109,7 @@ impl Onboarding {
 
     async fn ready_to_send(&self, name: &str) -> Result<(clawgig::Client, Held), Error> {
         let client = self.caller.public()?;
-        Ok((client, self.caller.grant(name, Class::Confirm).await?))
+        Ok((client, self.caller.grant(name, WRITE).await?))
     }
 
     /// Keeps the answer; while the store is away it is tried again, since there is no second copy.

@@ -12,6 +12,7 @@ use store::onboarding::{self as rows, End};
 use store::{agents, audit, doors, run_tx};
 use uuid::Uuid;
 
+use super::caller::WRITE;
 use super::{Error, Onboarding, door, next_pause};
 
 /// How long secrets that were replaced are still accepted: the marketplace repeats for no longer.
@@ -138,7 +139,7 @@ impl Onboarding {
     async fn rotate_once(&self, name: &str, client: &Client) -> Result<SecretString, Error> {
         let mut path = RotatePath::ALL[0];
         loop {
-            let held = self.caller.grant(name, Class::Confirm).await?;
+            let held = self.caller.grant(name, WRITE).await?;
             let answer = client.rotate_secret(path).await;
             self.caller.learn(name, held, &answer).await;
             match answer {

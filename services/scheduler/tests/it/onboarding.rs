@@ -267,11 +267,11 @@ async fn every_check_says_what_mends_it() {
     assert!(why.contains("402"), "{why}");
     fault(&bench, "any", "http_402", 1).await;
     assert!(matches!(look(Check::Key).await, Found::Fail(..)));
+    // The platform's breaker is open for everybody.
     let Found::Fail(_, fix) = look(Check::Key).await else {
-        panic!("calls are stopped")
+        panic!("calls wait")
     };
-    assert_eq!(fix, "steward agents resume second");
-    assert!(matches!(look(Check::Readiness).await, Found::Skip(_)));
+    assert!(fix.contains("steward agents resume second"), "{fix}");
     onboarding.resume("second", "operator").await.unwrap();
     assert!(matches!(look(Check::Key).await, Found::Ok(_)));
 }

@@ -43,7 +43,7 @@ pub enum AgentsCommand {
         /// The agent
         name: String,
     },
-    /// Let calls to the marketplace out again that a 401 or 402 stopped
+    /// Let calls to the marketplace out again that a 401 stopped, or that wait because it kept failing
     Resume {
         /// The agent
         name: String,
