@@ -11,6 +11,8 @@ ALTER TABLE scheduler.api_budget
     -- Failures since window_at, among the grants since window_seq: the share of calls that fail.
     ADD COLUMN window_at     TIMESTAMPTZ,
     ADD COLUMN window_seq    BIGINT NOT NULL DEFAULT 0,
-    ADD COLUMN window_failed INTEGER NOT NULL DEFAULT 0;
+    ADD COLUMN window_failed INTEGER NOT NULL DEFAULT 0,
+    -- When a key was set or calls were let out again: a refusal of a call begun before then says nothing of it.
+    ADD COLUMN resumed_at    TIMESTAMPTZ;
 
 UPDATE steward.schema_info SET schema_version = 7;

@@ -216,11 +216,11 @@ async fn grant(tx: &mut Tx, key: &str, seq: i64, class: Class, probe: bool) -> R
     })
 }
 
-/// Gives a grant back that was not begun in time: nothing was sent.
+/// Gives a grant back that was not begun in time: nothing was sent. `host` as in [`Limit`].
 ///
 /// # Errors
 /// When the update fails.
-pub async fn give_back(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
+pub async fn give_back(tx: &mut Tx, grant: &Grant, host: &str) -> Result<(), Error> {
     sqlx::query!(
         "-- budget::give_back
         UPDATE scheduler.api_grants SET granted_at = '-infinity' WHERE key = $1 AND seq = $2",
@@ -230,7 +230,7 @@ pub async fn give_back(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
     .execute(tx.connection())
     .await?;
     if grant.probe {
-        breaker::give_back(tx, &grant.key).await?;
+        breaker::give_back(tx, &grant.key, host).await?;
     }
     Ok(())
 }
@@ -254,19 +254,26 @@ pub async fn block(tx: &mut Tx, key: &str, pause: Duration) -> Result<(), Error>
 }
 
 /// No request goes out any more until [`resume`]: the key was refused.
-/// Answers true when it was not stopped before.
+/// Answers true when it was not stopped before. A refusal heard within `call` of [`resume`] may be of a call made before,
+/// with another key: it stops nothing, and calls wait for a moment instead.
 ///
 /// # Errors
 /// When the update fails.
-pub async fn stop(tx: &mut Tx, key: &str, reason: &str) -> Result<bool, Error> {
+pub async fn stop(tx: &mut Tx, key: &str, reason: &str, call: Duration) -> Result<bool, Error> {
     let stopped = sqlx::query!(
         "-- budget::stop
-        UPDATE scheduler.api_budget SET stopped_reason = $2 WHERE key = $1 AND stopped_reason IS NULL",
+        UPDATE scheduler.api_budget SET stopped_reason = $2
+        WHERE key = $1 AND stopped_reason IS NULL
+          AND (resumed_at IS NULL OR resumed_at < clock_timestamp() - $3 * INTERVAL '1 millisecond')",
         key,
         reason,
+        millis(call),
     )
     .execute(tx.connection())
     .await?;
+    if stopped.rows_affected() == 0 {
+        block(tx, key, call / 4).await?;
+    }
     Ok(stopped.rows_affected() > 0)
 }
 
@@ -278,7 +285,8 @@ pub async fn resume(tx: &mut Tx, key: &str) -> Result<(), Error> {
     sqlx::query!(
         "-- budget::resume
         UPDATE scheduler.api_budget
-        SET stopped_reason = NULL, failures = 0, openings = 0, open_until = NULL, probe_until = NULL, gap_ms = 0
+        SET stopped_reason = NULL, resumed_at = clock_timestamp(), blocked_until = '-infinity', failures = 0, openings = 0, open_until = NULL,
+            probe_until = NULL, gap_ms = 0
         WHERE key = $1",
         key,
     )
@@ -286,8 +294,8 @@ pub async fn resume(tx: &mut Tx, key: &str) -> Result<(), Error> {
     .await?;
     sqlx::query!(
         "-- budget::resume
-        UPDATE scheduler.effects SET away_since = NULL
-        WHERE agent = $1 AND away_since IS NOT NULL AND state IN ('pending', 'unknown')",
+        UPDATE scheduler.effects SET away_since = NULL, not_before = GREATEST(not_before, now())
+        WHERE agent = $1 AND state IN ('pending', 'unknown')",
         key,
     )
     .execute(tx.connection())

@@ -104,10 +104,12 @@ pub async fn put(
 pub struct Heard<'a> {
     /// Its contract, as the platform calls it.
     pub contract: &'a str,
-    /// Who spoke; `None` when the platform does not say.
-    pub side: Option<Side>,
+    /// Who spoke.
+    pub side: Side,
     /// Foreign text.
     pub body: &'a str,
+    /// When it was said, if the platform tells.
+    pub said_at: Option<DateTime<Utc>>,
 }
 
 /// Whether a message that a read tells of is known: by its id, as one whose webhook did not name it, or as our own. The
@@ -130,20 +132,21 @@ pub async fn recognise(tx: &mut Tx, agent: &str, external_id: &str, heard: Heard
     if known {
         return Ok(true);
     }
-    // Whose side is not told may be ours.
     let named = sqlx::query!(
         "-- messages::recognise
         UPDATE scheduler.messages SET external_id = $3
         WHERE id = (
             SELECT m.id FROM scheduler.messages m JOIN scheduler.contracts c ON c.id = m.contract_id
             WHERE c.agent = $1 AND c.external_id = $2 AND m.external_id IS NULL AND btrim(m.body) = btrim($4)
-              AND ($5::text IS NULL OR m.side = $5)
+              AND m.side = $5 AND m.at BETWEEN COALESCE($6, now()) - INTERVAL '1 minute'
+                                           AND COALESCE($6, now()) + INTERVAL '72 hours'
             ORDER BY m.id LIMIT 1)",
         agent,
         heard.contract,
         external_id,
         heard.body,
-        heard.side.map(Side::name),
+        heard.side.name(),
+        heard.said_at,
     )
     .execute(tx.connection())
     .await?;
@@ -154,17 +157,25 @@ pub async fn recognise(tx: &mut Tx, agent: &str, external_id: &str, heard: Heard
 ///
 /// # Errors
 /// When the update fails.
-pub async fn heard_again(tx: &mut Tx, contract: Uuid, side: Side, body: &str) -> Result<bool, Error> {
+pub async fn heard_again(
+    tx: &mut Tx,
+    contract: Uuid,
+    side: Side,
+    body: &str,
+    said_at: Option<DateTime<Utc>>,
+) -> Result<bool, Error> {
     let same = sqlx::query!(
         "-- messages::heard_again
         UPDATE scheduler.messages SET unheard = FALSE
         WHERE id = (
             SELECT id FROM scheduler.messages
             WHERE contract_id = $1 AND side = $2 AND unheard AND btrim(body) = btrim($3)
+              AND at > COALESCE($4, now()) - INTERVAL '1 minute' AND at < COALESCE($4, now()) + INTERVAL '72 hours'
             ORDER BY id LIMIT 1)",
         contract,
         side.name(),
         body,
+        said_at,
     )
     .execute(tx.connection())
     .await?;

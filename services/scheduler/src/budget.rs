@@ -20,6 +20,10 @@ const SHARE_OF_CALLS: u32 = 20;
 pub(crate) const KEY_STOPPED: &str = "key_stopped";
 /// The kind of the notice that the marketplace fails so much that calls wait.
 pub(crate) const FAILING: &str = "marketplace_failing";
+/// The kind of the notice that the marketplace wants a long pause.
+const WAITING: &str = "marketplace_waiting";
+/// A wait longer than this is told to a human.
+const LONG_WAIT: Duration = Duration::from_secs(300);
 const REFUSED: &str = "the marketplace refused the key (401): set a valid one, then resume";
 /// Part of the budget only uploads, messages and deliveries may use.
 const RESERVE_PERMILLE: u32 = 200;
@@ -101,8 +105,13 @@ impl Budget {
             Answer::Wait(wait) => return Err(Denied::Wait(wait)),
             Answer::Stopped(reason) => return Err(Denied::Stopped(reason)),
         };
-        metrics::counter!(crate::metrics::REQUESTS, "class" => class.name()).increment(1);
         let held = Held { grant, since };
+        if !held.is_fresh() {
+            // The store took so long that the window has moved on.
+            self.give_back(held).await;
+            return Err(Denied::Wait(FRESH));
+        }
+        metrics::counter!(crate::metrics::REQUESTS, "class" => class.name()).increment(1);
         if is_probe { Err(Denied::Probe(held)) } else { Ok(held) }
     }
 
@@ -124,11 +133,27 @@ impl Budget {
         }
     }
 
+    /// As [`Budget::take_waiting`], for a call that changes nothing: it may be the one that shows whether the marketplace
+    /// works again, whatever it is made for.
+    ///
+    /// # Errors
+    /// As [`Budget::take`].
+    pub async fn take_for_read(&self, agent: &str, class: Class, patience: Duration) -> Result<Held, Denied> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.take(agent, class).await {
+                Err(Denied::Wait(wait)) if Instant::now() + wait <= until => tokio::time::sleep(wait).await,
+                Err(Denied::Probe(held)) => return Ok(held),
+                other => return other,
+            }
+        }
+    }
+
     /// Gives a grant back under which nothing was sent. A failure costs one request of the minute, nothing else.
     pub async fn give_back(&self, held: Held) {
         let grant = held.grant;
         let given = store::run_tx!(self.desk.store, "budget_give_back", |tx| {
-            budget::give_back(tx, &grant).await
+            budget::give_back(tx, &grant, &self.host).await
         });
         if let Err(error) = given {
             tracing::debug!(%error, "a grant could not be given back");
@@ -157,6 +182,8 @@ impl Budget {
             Some(Verdict::Retry { after }) if status == Some(429) => Some(after.unwrap_or(Duration::from_secs(60))),
             _ => None,
         };
+        let call = self.desk.config.marketplace.request_timeout;
+        let said = of_platform(outcome.as_ref().err());
         let configured = self.desk.config.marketplace.rate_limit_per_minute;
         let learned = store::run_tx!(self.desk.store, "budget_learn", |tx| {
             if let Some(limit) = limit {
@@ -164,12 +191,24 @@ impl Budget {
             }
             if let Some(pause) = block {
                 budget::block(tx, agent, pause).await?;
+                if pause > LONG_WAIT {
+                    let body = format!(
+                        "the marketplace asked to wait {} minutes: nothing is sent for {agent} until then",
+                        pause.as_secs() / 60
+                    );
+                    notices::raise(tx, WAITING, agent, &body).await?;
+                }
+            } else if verdict.is_none() {
+                notices::resolve(tx, WAITING, agent).await?;
             }
-            let stopped = verdict == Some(Verdict::Unauthorized) && budget::stop(tx, agent, REFUSED).await?;
+            let stopped = verdict == Some(Verdict::Unauthorized) && budget::stop(tx, agent, REFUSED, call).await?;
             if stopped {
                 notices::raise(tx, KEY_STOPPED, agent, REFUSED).await?;
             }
-            let changes = budget::record(tx, agent, &self.host, of_platform(verdict, status), &self.policy()).await?;
+            let changes = match said {
+                Some(said) => budget::record(tx, agent, &self.host, said, &self.policy()).await?,
+                None => (Change::None, Change::None),
+            };
             self.tell(tx, agent, verdict, changes).await?;
             Ok((stopped, changes))
         });
@@ -223,12 +262,18 @@ impl Budget {
     }
 }
 
-/// What an answer says about the platform: one below 500 says that it works, whatever it thinks of the request.
-fn of_platform(verdict: Option<Verdict>, status: Option<u16>) -> Outcome {
-    match (verdict, status) {
-        (Some(Verdict::PlatformDown), _) => Outcome::Down,
-        (None, _) => Outcome::Works,
-        (Some(_), Some(status)) if status < 500 => Outcome::Works,
-        (Some(_), _) => Outcome::Fails,
+/// What the end of a call says about the platform: an answer below 500 says that it works, whatever it thinks of the
+/// request; what was never sent says nothing.
+fn of_platform(error: Option<&clawgig::Error>) -> Option<Outcome> {
+    let Some(error) = error else {
+        return Some(Outcome::Works);
+    };
+    match (error, error.verdict()) {
+        (_, Verdict::PlatformDown) => Some(Outcome::Down),
+        (clawgig::Error::Invalid { .. }, _) => None,
+        (clawgig::Error::Transport { .. }, Verdict::Refuse) => None,
+        (clawgig::Error::Transport { .. }, _) => Some(Outcome::Fails),
+        _ if error.status().is_some_and(|status| status >= 500) => Some(Outcome::Fails),
+        _ => Some(Outcome::Works),
     }
 }

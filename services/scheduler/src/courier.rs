@@ -4,7 +4,7 @@
 //! moves it to `sending` under a lease; a last look at that lease; the call; one transaction that keeps the outcome and
 //! what follows from it. What may have happened is verified by reads before anything is sent again.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub(crate) use outcome::give_up;
 /// The kind of the notice an effect that was given up raises.
 pub(crate) const DEAD_LETTER: &str = "dead_letter";
 /// Due effects looked at per round.
-const ROUND: i64 = 64;
+const ROUND: i64 = 512;
 /// Idle polls slow down to this.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
 
@@ -91,13 +91,11 @@ impl Courier {
 
     async fn round(self: &Arc<Self>) -> Result<Round, store::Error> {
         let mut round = Round::default();
-        // Per agent, the highest class that was denied: lower ones need not ask.
-        let mut denied: HashMap<String, Class> = HashMap::new();
+        // What was denied once in a round need not ask again.
+        let mut denied: HashSet<(String, Class)> = HashSet::new();
         for due in effects::due(&self.desk.store, ROUND).await? {
             let class = due.kind.class();
-            let hopeless = class
-                .zip(denied.get(&due.agent))
-                .is_some_and(|(class, highest)| class <= *highest);
+            let hopeless = class.is_some_and(|class| denied.contains(&(due.agent.clone(), class)));
             if hopeless || self.desk.soft.is_cancelled() {
                 continue;
             }
@@ -107,10 +105,7 @@ impl Courier {
             let held = match self.grant(&due).await? {
                 Ok(held) => held,
                 Err(wait) => {
-                    if let Some(class) = class {
-                        let highest = denied.entry(due.agent).or_insert(class);
-                        *highest = class.max(*highest);
-                    }
+                    denied.extend(class.map(|class| (due.agent, class)));
                     round.wait = wait.into_iter().chain(round.wait).min();
                     continue;
                 }

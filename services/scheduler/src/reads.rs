@@ -9,7 +9,7 @@ use domain::effect::Class;
 use crate::budget::{Budget, Denied, Held};
 
 /// How often a page is asked for.
-const TRIES: u32 = 5;
+const TRIES: u32 = 3;
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -53,12 +53,15 @@ where
     let mut pause = terms.pause;
     let mut tries = 1;
     loop {
-        let held = match first.take().filter(Held::is_fresh) {
-            Some(held) => held,
-            None => budget
-                .take_waiting(agent, class, terms.patience)
-                .await
-                .map_err(Missed::Denied)?,
+        let held = match first.take() {
+            Some(held) if held.is_fresh() => held,
+            stale => {
+                if let Some(held) = stale {
+                    budget.give_back(held).await;
+                }
+                let taken = budget.take_for_read(agent, class, terms.patience).await;
+                taken.map_err(Missed::Denied)?
+            }
         };
         // The request is made under it: whatever comes back, it is spent.
         drop(held);

@@ -325,6 +325,7 @@ impl Read for PortfolioItem {
             "achievements",
             "skills",
             "image_url",
+            "display_order",
             "created_at",
             "updated_at",
         ]);

@@ -176,16 +176,15 @@ fn count_failure(row: &mut Row) -> Recent {
     }
 }
 
-/// A probe that was not made: another call may be.
-pub(super) async fn give_back(tx: &mut Tx, key: &str) -> Result<(), Error> {
-    sqlx::query!(
-        "-- budget::breaker
-        UPDATE scheduler.api_budget SET probe_until = NULL
-        WHERE (key = $1 OR key LIKE '@%') AND probe_until IS NOT NULL",
-        key,
-    )
-    .execute(tx.connection())
-    .await?;
+/// A probe that was not made: another call may be. Locked in the order of [`admit`].
+pub(super) async fn give_back(tx: &mut Tx, key: &str, host: &str) -> Result<(), Error> {
+    for name in [key, host] {
+        let Some(mut row) = troubled(tx, name).await? else {
+            continue;
+        };
+        row.breaker.give_back();
+        save(tx, name, &row).await?;
+    }
     Ok(())
 }
 

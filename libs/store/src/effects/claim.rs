@@ -8,6 +8,11 @@ use uuid::Uuid;
 use super::{Effect, millis, read};
 use crate::{Error, Store, Tx};
 
+/// Due effects of one agent and kind that are looked at together.
+const MOST_OF_KIND: i64 = 16;
+/// Due for this long and not tried: somebody is away.
+const LONG_DUE: Duration = Duration::from_secs(600);
+
 /// Something the courier might do now.
 #[derive(Debug, Clone)]
 pub struct Due {
@@ -21,7 +26,8 @@ pub struct Due {
     pub state: State,
 }
 
-/// What is due, most important first; what waited long counts as more important. Takes nothing: [`begin`] does.
+/// What is due, most important first; what waited long counts as more important. Of each agent and kind only the first
+/// few, so that nobody's backlog hides what others wait for. Takes nothing: [`begin`] does.
 ///
 /// # Errors
 /// When the query fails.
@@ -30,20 +36,29 @@ pub async fn due(store: &Store, limit: i64) -> Result<Vec<Due>, Error> {
     let patience = Kind::ALL.map(|kind| kind.patience().as_secs_f64());
     let rows = sqlx::query!(
         r#"-- effects::due
-        SELECT e.id, e.agent, e.kind, e.state
-        FROM scheduler.effects e JOIN UNNEST($2::text[], $3::float8[]) AS known (kind, patience) USING (kind)
-        WHERE e.state IN ('pending', 'unknown') AND e.dead_reason IS NULL AND e.not_before <= now()
-          AND (e.kind = 'settle' OR NOT EXISTS (
-              SELECT FROM scheduler.api_budget b WHERE b.key = e.agent AND b.stopped_reason IS NOT NULL))
-        ORDER BY e.priority + LEAST(
-                     10 * LEAST(FLOOR(EXTRACT(EPOCH FROM now() - e.not_before) / known.patience), 10)::int,
-                     GREATEST($4 - e.priority, 0)) DESC,
-                 e.not_before
+        WITH ranked AS (
+            SELECT e.id, e.agent, e.kind, e.state, e.not_before,
+                   e.priority + LEAST(
+                       10 * LEAST(FLOOR(EXTRACT(EPOCH FROM now() - e.not_before) / known.patience), 10)::int,
+                       GREATEST($4 - e.priority, 0)) AS rank
+            FROM scheduler.effects e JOIN UNNEST($2::text[], $3::float8[]) AS known (kind, patience) USING (kind)
+            WHERE e.state IN ('pending', 'unknown') AND e.dead_reason IS NULL AND e.not_before <= now()
+              AND (e.kind = 'settle' OR NOT EXISTS (
+                  SELECT FROM scheduler.api_budget b
+                  WHERE b.key = e.agent AND (b.stopped_reason IS NOT NULL OR b.blocked_until > now()
+                                             OR b.open_until > now())))
+        ), best AS (
+            SELECT *, row_number() OVER (PARTITION BY agent, kind ORDER BY rank DESC, not_before) AS place FROM ranked
+        )
+        SELECT id AS "id!", agent AS "agent!", kind AS "kind!", state AS "state!" FROM best
+        WHERE place <= $5
+        ORDER BY rank DESC, not_before
         LIMIT $1"#,
         limit,
         &kinds[..],
         &patience[..],
         domain::effect::MOST_AGED,
+        MOST_OF_KIND,
     )
     .fetch_all(&store.pool)
     .await?;
@@ -129,17 +144,32 @@ pub async fn still_leased(store: &Store, id: Uuid, token: Uuid, margin: Duration
     Ok(held)
 }
 
-/// What was due longer than `patience` ago and could not be tried since: no call could be made, though nobody stopped the
-/// key. A hundred at most.
+/// What was found due and not tried again and again for longer than `patience`: no call could be made, though nobody
+/// stopped the key. What is found so for the first time is marked; time in which nobody looked does not count. A hundred
+/// at most.
 ///
 /// # Errors
 /// When the query fails.
 pub async fn overdue(tx: &mut Tx, patience: Duration) -> Result<Vec<Uuid>, Error> {
+    sqlx::query!(
+        "-- effects::overdue
+        UPDATE scheduler.effects SET away_since = now()
+        WHERE id IN (
+            SELECT id FROM scheduler.effects
+            WHERE state IN ('pending', 'unknown') AND dead_reason IS NULL AND away_since IS NULL
+              AND not_before < now() - $1 * INTERVAL '1 millisecond'
+            ORDER BY not_before
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED)",
+        millis(LONG_DUE),
+    )
+    .execute(tx.connection())
+    .await?;
     let overdue = sqlx::query_scalar!(
         "-- effects::overdue
         SELECT id FROM scheduler.effects e
-        WHERE state IN ('pending', 'unknown') AND dead_reason IS NULL
-          AND not_before < now() - $1 * INTERVAL '1 millisecond'
+        WHERE state IN ('pending', 'unknown') AND dead_reason IS NULL AND not_before < now()
+          AND away_since < now() - $1 * INTERVAL '1 millisecond'
           AND NOT EXISTS (
               SELECT FROM scheduler.api_budget b WHERE b.key = e.agent AND b.stopped_reason IS NOT NULL)
         ORDER BY not_before

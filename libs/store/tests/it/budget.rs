@@ -84,7 +84,7 @@ async fn a_grant_given_back_can_be_given_again_once() {
         panic!("no grant")
     };
     assert_eq!(take_all(store.clone()).await, 9);
-    run_tx!(store, "back", |tx| budget::give_back(tx, &first).await).unwrap();
+    run_tx!(store, "back", |tx| budget::give_back(tx, &first, LIMIT.host).await).unwrap();
     assert_eq!(take_all(store).await, 1);
 }
 
@@ -100,8 +100,26 @@ async fn a_block_or_a_stop_holds_for_everybody() {
         panic!("the block was ignored")
     };
     assert!(wait > Duration::from_secs(25), "{wait:?}");
-    assert!(run_tx!(one, "stop", |tx| budget::stop(tx, "demo", "401").await).unwrap());
-    assert!(!run_tx!(one, "stop", |tx| budget::stop(tx, "demo", "401").await).unwrap());
+    assert!(
+        run_tx!(one, "stop", |tx| budget::stop(
+            tx,
+            "demo",
+            "401",
+            Duration::from_secs(1)
+        )
+        .await)
+        .unwrap()
+    );
+    assert!(
+        !run_tx!(one, "stop", |tx| budget::stop(
+            tx,
+            "demo",
+            "401",
+            Duration::from_secs(1)
+        )
+        .await)
+        .unwrap()
+    );
     assert_eq!(take(&other, Class::Deliver).await, Answer::Stopped("401".to_owned()));
 }
 
@@ -117,6 +135,24 @@ async fn record(store: &Store, key: &str, outcome: Outcome) -> (Change, Change) 
 async fn let_pauses_pass(database: &Database) {
     let past = "UPDATE scheduler.api_budget SET open_until = now() - INTERVAL '1 second' WHERE open_until IS NOT NULL";
     testkit::execute(database.url(), past).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_call_made_with_the_key_before_stops_nothing() {
+    let database = Database::create().await.unwrap();
+    let store = store_of(&database, "scheduler");
+    take(&store, Class::Deliver).await;
+    let late = Duration::from_secs(30);
+    let stop = async || run_tx!(store, "stop", |tx| budget::stop(tx, "demo", "401", late).await).unwrap();
+    run_tx!(store, "resume", |tx| budget::resume(tx, "demo").await).unwrap();
+    assert!(!stop().await);
+    assert!(
+        matches!(take(&store, Class::Deliver).await, Answer::Wait(_)),
+        "the next look is a little later"
+    );
+    let later = "UPDATE scheduler.api_budget SET resumed_at = now() - INTERVAL '31 seconds'";
+    testkit::execute(database.url(), later).await.unwrap();
+    assert!(stop().await);
 }
 
 #[tokio::test]
@@ -158,7 +194,7 @@ async fn after_a_pause_one_read_is_tried_by_one_of_all_replicas() {
         panic!("a write was let through, or nothing was")
     };
     assert!(matches!(take(&other, Class::Search).await, Answer::Wait(_)));
-    run_tx!(one, "back", |tx| budget::give_back(tx, &unused).await).unwrap();
+    run_tx!(one, "back", |tx| budget::give_back(tx, &unused, LIMIT.host).await).unwrap();
     assert!(matches!(take(&other, Class::Search).await, Answer::Granted(grant) if grant.probe));
     assert!(matches!(take(&one, Class::Confirm).await, Answer::Wait(_)));
     assert_eq!(
@@ -250,8 +286,13 @@ async fn an_agent_whose_key_is_stopped_does_not_starve_the_others() {
     });
     let (settle, others) = wished.unwrap();
     take(&store, Class::Deliver).await;
-    run_tx!(store, "stop", |tx| budget::stop(tx, "demo", "the key was refused")
-        .await)
+    run_tx!(store, "stop", |tx| budget::stop(
+        tx,
+        "demo",
+        "the key was refused",
+        Duration::from_secs(1)
+    )
+    .await)
     .unwrap();
     let due = effects::due(&store, 2).await.unwrap();
     let mut due: Vec<_> = due.iter().map(|due| due.id).collect();

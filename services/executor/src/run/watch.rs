@@ -112,6 +112,10 @@ impl Run {
     }
 }
 
+fn printed(cap: u64) -> String {
+    format!("it printed more than {cap} bytes")
+}
+
 impl Watch<'_> {
     async fn watch(mut self, mut ears: Ears) -> Result<Exited, Ending> {
         let status = self.until_exit(&mut ears).await;
@@ -145,12 +149,18 @@ impl Watch<'_> {
             let told = self.why.clone();
             // Every arm can be dropped and polled again without losing anything.
             tokio::select! {
-                status = self.process.wait() => return status,
+                status = self.process.wait() => {
+                    // What writes on after too much finds nobody listening, and may end of that first.
+                    if self.why.is_none() && output.flooded.is_cancelled() {
+                        self.why = Some(Why::TooMuch(printed(self.run.parts.config.caps.output_bytes)));
+                    }
+                    return status;
+                }
                 Some(line) = ears.lines.recv() => self.hear(line).await,
                 why = wish(self.run, told.as_ref()) => self.stop(Why::Stopped(why), CANCEL_GRACE),
                 () = output.flooded.cancelled(), if told.is_none() => {
-                    let cap = self.run.parts.config.caps.output_bytes;
-                    self.stop(Why::TooMuch(format!("it printed more than {cap} bytes")), Duration::ZERO);
+                    let why = Why::TooMuch(printed(self.run.parts.config.caps.output_bytes));
+                    self.stop(why, Duration::ZERO);
                 }
                 () = ears.flooded.cancelled(), if told.is_none() => {
                     let cap = self.run.parts.config.caps.event_bytes;

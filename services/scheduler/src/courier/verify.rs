@@ -1,5 +1,7 @@
 //! Verifying what may have happened, by reads.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use clawgig::wire::contract::{Message, Sender};
 use clawgig::wire::gig::Proposal;
@@ -17,7 +19,11 @@ use crate::reads::{self, Terms};
 
 /// Pages of a list one read walks through at most.
 const PAGES: u64 = 40;
-/// What is ours is looked for among what was written since this long before it was wished for.
+/// A walk that has begun waits this long for its next page at least.
+const WALK: Duration = Duration::from_secs(10);
+/// A bid of ours is looked for among those made since this long before it was wished for: clocks differ.
+const CLOCKS: chrono::Duration = chrono::Duration::minutes(2);
+/// A message of ours is looked for among those written since this long before it was wished for.
 const WINDOW: chrono::Duration = chrono::Duration::minutes(10);
 
 /// What a read says of an effect.
@@ -123,6 +129,7 @@ impl Reads<'_> {
         F: Future<Output = Result<Reply<Page<T>>, clawgig::Error>>,
     {
         let mut collector = Collector::default();
+        let mut skipped = 0;
         for _ in 0..PAGES {
             let Some(offset) = collector.next_offset() else { break };
             let settings = &self.courier.desk.config;
@@ -130,7 +137,7 @@ impl Reads<'_> {
                 budget: &self.courier.budget,
                 agent: self.agent,
                 class: self.class,
-                patience: settings.marketplace.request_timeout,
+                patience: settings.marketplace.request_timeout.max(WALK),
                 pause: settings.courier.first_pause,
             };
             let read = reads::page(terms, self.first.take(), || page(offset)).await;
@@ -141,8 +148,9 @@ impl Reads<'_> {
             if let Some(place) = page.items.iter().position(&wanted) {
                 return Ok(Some(page.items.swap_remove(place)));
             }
+            skipped += page.skipped;
             collector.add(page);
-            if rest(collector.items()) {
+            if skipped == 0 && rest(collector.items()) {
                 return Ok(None);
             }
         }
@@ -198,7 +206,7 @@ async fn find_proposal(reads: &mut Reads<'_>, client: &Client, effect: &Effect) 
             "proposals",
             |offset| client.list_proposals_page(offset),
             |proposal: &Proposal| proposal.gig_id.as_deref() == Some(&wanted.gig_external_id),
-            |read: &[Proposal]| is_older(read, effect.created_at - WINDOW),
+            |read: &[Proposal]| is_older(read, effect.created_at - CLOCKS),
         )
         .await;
     match found {

@@ -36,6 +36,8 @@ struct Occasion<'a> {
     agent: &'a str,
     row: Uuid,
     told_by_read: bool,
+    /// When the marketplace says it happened.
+    said_at: Option<DateTime<Utc>>,
     source: String,
     traceparent: Option<&'a str>,
 }
@@ -56,6 +58,7 @@ pub(super) async fn on(
         agent: &row.agent,
         row: row.id,
         told_by_read: row.told_by_read,
+        said_at: event.timestamp,
         source: format!("inbox/{}", row.id),
         traceparent,
     };
@@ -255,12 +258,13 @@ async fn is_known(
     message: &MessageReceived,
 ) -> Result<bool, Error> {
     let known = match &message.message_id {
-        None => messages::heard_again(tx, contract, side, &message.text).await?,
+        None => messages::heard_again(tx, contract, side, &message.text, occasion.said_at).await?,
         Some(id) if occasion.told_by_read => {
             let heard = messages::Heard {
                 contract: &message.contract_id,
-                side: Some(side),
+                side,
                 body: &message.text,
+                said_at: occasion.said_at,
             };
             messages::recognise(tx, occasion.agent, id, heard).await?
         }

@@ -13,7 +13,7 @@ use crate::desk::Desk;
 use crate::marketplace::Marketplace;
 
 /// How long somebody waits for a grant.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A call that changes something: as important as a bid, and never the one that shows whether a marketplace that kept
 /// failing works again.

@@ -11,7 +11,7 @@ use clawgig::wire::webhook::{DeliveryFilter, WebhookDelivery};
 use store::delivery_log::{self, Compared};
 use store::{inbox, notices, observations, run_tx};
 
-use super::{CONTRACTS, Error, PAGES, Reader};
+use super::{Error, PAGES, Reader};
 use crate::metrics::HEALED;
 use crate::wake::Topic;
 
@@ -57,6 +57,7 @@ impl Reader {
         let oldest = begun - OLDEST;
         let safe_at = standing.map_or(oldest, |standing| standing.safe_at.max(oldest));
         let mut seen = Seen::default();
+        let (mut skipped, mut over) = (0, false);
         let mut walk = Collector::<WebhookDelivery>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
@@ -67,11 +68,23 @@ impl Reader {
             };
             let ask = || client.list_deliveries_page(&filter);
             let page = self.page(agent, "webhook deliveries", ask).await?;
-            self.compare(agent, &page.items, begun, &mut seen).await?;
+            let since = safe_at - OVERLAP;
+            let wanted: Vec<_> = page
+                .items
+                .iter()
+                .filter(|one| one.created_at.is_none_or(|at| at >= since))
+                .collect();
+            self.compare(agent, &wanted, begun, &mut seen).await?;
+            // A log that pays no heed to `since` ends where it is told newest first and nothing is wanted any more.
+            over = wanted.is_empty() && !page.items.is_empty();
+            skipped += page.skipped;
             walk.add(page);
+            if over {
+                break;
+            }
         }
-        let whole = walk.next_offset().is_none();
-        self.conclude(agent, begun, whole, &seen).await?;
+        let whole = (over || walk.next_offset().is_none()) && skipped == 0;
+        self.conclude(agent, (safe_at, begun), whole, &seen).await?;
         let troubled = seen.compared.healed > 0 || seen.compared.failing > 0;
         Ok(if troubled {
             settings.deliveries_every.min(settings.wakeful_every)
@@ -84,12 +97,12 @@ impl Reader {
     async fn compare(
         &self,
         agent: &str,
-        entries: &[WebhookDelivery],
+        entries: &[&WebhookDelivery],
         begun: DateTime<Utc>,
         seen: &mut Seen,
     ) -> Result<(), Error> {
         let mut settled: Vec<(&str, &WebhookDelivery)> = Vec::new();
-        for entry in entries {
+        for &entry in entries {
             let got_through = entry.success == Some(true);
             seen.got_through |= got_through;
             let ended = got_through || entry.status_code.is_some() || entry.error_message.is_some();
@@ -112,7 +125,7 @@ impl Reader {
             for (id, entry) in settled.iter().filter(|(id, _)| missing.iter().any(|lost| lost == id)) {
                 let Some(payload) = &entry.payload else {
                     // It cannot be taken in, but what it told can be read.
-                    store::duties::hasten(tx, CONTRACTS, agent, Duration::ZERO).await?;
+                    super::hasten_all(tx, agent, Duration::ZERO).await?;
                     continue;
                 };
                 let mut told = inbox::told(agent, id, payload.clone());
@@ -135,11 +148,22 @@ impl Reader {
     }
 
     /// Keeps how far the log was compared, and tells people how the door fares.
-    async fn conclude(&self, agent: &str, begun: DateTime<Utc>, whole: bool, seen: &Seen) -> Result<(), Error> {
+    async fn conclude(
+        &self,
+        agent: &str,
+        (safe_at, begun): (DateTime<Utc>, DateTime<Utc>),
+        whole: bool,
+        seen: &Seen,
+    ) -> Result<(), Error> {
         let silent = delivery_log::is_silent(&self.desk.store, agent).await?;
-        let safe_at = seen.young.unwrap_or(begun).min(begun - UNDER_WAY);
+        // Of what was not compared or understood nothing is safe.
+        let known_to = if whole {
+            seen.young.unwrap_or(begun).min(begun - UNDER_WAY)
+        } else {
+            safe_at
+        };
         run_tx!(self.desk.store, "reconcile_deliveries_kept", |tx| {
-            delivery_log::keep(tx, agent, safe_at, seen.compared).await?;
+            delivery_log::keep(tx, agent, known_to, seen.compared).await?;
             if seen.compared.failing > 0 {
                 let body = format!(
                     "{} webhooks to {agent} did not get through ({}); what they told was read instead",
@@ -156,6 +180,7 @@ impl Reader {
                     "no webhook to {agent} came for a day, though gigs were posted: see where the marketplace sends them"
                 );
                 notices::raise(tx, SILENT, agent, &body).await?;
+                super::hasten_all(tx, agent, self.desk.config.reconcile.wakeful_every).await?;
             } else {
                 notices::resolve(tx, SILENT, agent).await?;
             }
@@ -176,7 +201,8 @@ impl Reader {
             return Ok(true);
         }
         let standing = delivery_log::standing(&self.desk.store, agent).await?;
-        Ok(standing.is_some_and(|standing| standing.failing > 0))
+        let failing = standing.is_some_and(|standing| standing.failing > 0);
+        Ok(failing || delivery_log::is_silent(&self.desk.store, agent).await?)
     }
 
     /// How long until the next read of something that is usually read every `usual`.

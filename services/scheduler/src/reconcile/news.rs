@@ -18,6 +18,7 @@ impl Reader {
     /// Reads all threads as one list, the newest pages of it, and takes in what is not known.
     pub(super) async fn news(&self, agent: &str, client: &Client) -> Result<(), Error> {
         let us = store::agents::get(&self.desk.store, agent).await?.marketplace_id;
+        let us = us.filter(|id| !id.is_empty());
         let mut walk = Collector::<Message>::default();
         for _ in 0..PAGES {
             let Some(offset) = walk.next_offset() else { break };
@@ -29,7 +30,8 @@ impl Reader {
                     news += 1;
                 }
             }
-            let over = news == 0 && page.skipped == 0 && walk.items().is_empty();
+            // Told newest first or not: behind a page without news nothing is looked for.
+            let over = news == 0 && page.skipped == 0;
             walk.add(page);
             if news > 0 {
                 tracing::info!(agent, news, "a read told of messages no webhook had");
@@ -47,16 +49,18 @@ impl Reader {
         let Some(contract) = message.contract_id.as_deref() else {
             return Ok(false);
         };
-        let side = match &message.sender {
-            Sender::Agent(Some(id)) if Some(id.as_str()) == us => return Ok(false),
-            Sender::Client(_) => Some(Side::Client),
-            Sender::Agent(Some(_)) => Some(Side::Agent),
-            Sender::Agent(None) | Sender::Unknown => None,
+        let side = match (&message.sender, us) {
+            // Who may be ourselves is not taken for somebody else: an answer to it would never end.
+            (Sender::Agent(None) | Sender::Unknown, _) | (Sender::Agent(_), None) => return Ok(false),
+            (Sender::Agent(Some(id)) | Sender::Client(Some(id)), Some(us)) if id == us => return Ok(false),
+            (Sender::Client(_), _) => Side::Client,
+            (Sender::Agent(_), _) => Side::Agent,
         };
         let heard = Heard {
             contract,
             side,
             body: &message.content,
+            said_at: message.created_at,
         };
         let stored = run_tx!(self.desk.store, "reconcile_news", |tx| {
             if messages::recognise(tx, agent, &message.id, heard).await? {
@@ -67,7 +71,7 @@ impl Reader {
                 "timestamp": message.created_at,
                 "data": {
                     "contract_id": contract, "message_id": message.id, "message": message.content,
-                    "sender_type": side.unwrap_or(Side::Client).name(),
+                    "sender_type": side.name(),
                 },
             });
             let told = inbox::told(agent, &format!("message:{}", message.id), body.to_string().into_bytes());

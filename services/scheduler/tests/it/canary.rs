@@ -119,7 +119,8 @@ async fn what_is_new_is_told_once_and_by_name() {
         .change("INSERT INTO scheduler.duties (duty, key, last_done_at) VALUES ('canary', 'demo', now())")
         .await;
     canary::look(&caller, "demo").await.unwrap();
-    assert!(standing(&bench, canary::NEWS).await.is_empty());
+    let told = standing(&bench, canary::NEWS).await;
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[tokio::test]

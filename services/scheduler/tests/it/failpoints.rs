@@ -26,7 +26,7 @@ use crate::webhooks::posted;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Stories told at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 3;
 /// Deaths tried, spread over the story; all that are possible with [`ALL`] set.
 const DEATHS: usize = 16;
 const ALL: &str = "STEWARD_ALL_FAILPOINTS";

@@ -226,7 +226,7 @@ async fn a_rotation_whose_answer_is_lost_is_repaired_once_and_then_told() {
 
 #[tokio::test]
 async fn every_check_says_what_mends_it() {
-    let bench = Bench::new().await;
+    let bench = Bench::with(&[("BREAKER__LONGEST_PAUSE", "10m")]).await;
     let onboarding = known(&bench, FILE).await;
     let look = async |check| onboarding.examine("second", check).await.unwrap();
     assert!(matches!(look(Check::Marketplace).await, Found::Ok(_)));

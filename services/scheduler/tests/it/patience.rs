@@ -222,3 +222,30 @@ async fn a_lost_message_is_found_on_a_later_page_of_a_long_thread() {
     let ours = thread.filter(|said| said["content"] == json!(message.text)).count();
     assert_eq!(ours, 1, "it was sent again");
 }
+
+#[tokio::test]
+async fn time_in_which_the_key_was_stopped_or_nobody_looked_does_not_count() {
+    let bench = Bench::new().await;
+    let (_external, _contract, id) = delivery(&bench).await;
+    let old = "UPDATE scheduler.effects SET not_before = now() - INTERVAL '4 days', away_since = NULL";
+    let still = async || {
+        scheduler::sweeper::sweep(&bench.desk).await.unwrap();
+        let effect = effects::get(&bench.desk.store, id).await.unwrap();
+        assert_eq!((effect.state, effect.dead_reason), (State::Pending, None));
+    };
+    bench.change("INSERT INTO scheduler.api_budget (key, stopped_reason) VALUES ('demo', '401') ON CONFLICT (key) DO UPDATE SET stopped_reason = '401'").await;
+    bench.change(old).await;
+    still().await;
+    run_tx!(bench.desk.store, "fixture", |tx| store::budget::resume(tx, "demo")
+        .await)
+    .unwrap();
+    still().await;
+    // As after days in which everything was off.
+    bench.change(old).await;
+    still().await;
+    bench
+        .change("UPDATE scheduler.effects SET away_since = now() - INTERVAL '4 days'")
+        .await;
+    scheduler::sweeper::sweep(&bench.desk).await.unwrap();
+    assert!(dead(&bench, id).await.contains("courier.patience"));
+}

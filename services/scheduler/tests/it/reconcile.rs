@@ -227,7 +227,7 @@ async fn a_walk_goes_on_behind_pages_that_are_lost() {
     let bench = Bench::new().await;
     bench.contract().await;
     bench.change("DELETE FROM scheduler.contracts").await;
-    let lost = json!([{ "on": "list", "kind": "http_502_html", "rate": 1.0, "count": 3, "seed": 1 }]);
+    let lost = json!([{ "on": "list", "kind": "http_502_html", "rate": 1.0, "count": 2, "seed": 1 }]);
     bench.market.put("/control/faults", lost).await;
     reader(&bench).contracts("demo").await.unwrap();
     assert_eq!(bench.count("scheduler.contracts WHERE state = 'funded'").await, 1);

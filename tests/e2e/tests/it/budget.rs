@@ -68,21 +68,21 @@ async fn first_calls(stack: &Stack) -> Result<Vec<i64>> {
     let ready = stack.rows(ready).await?;
     let calls = stack.market()?.calls().await?;
     let first = |call: &&Value| text(call, "path").ends_with("/upload");
-    let uploads = calls
+    let mut uploads = calls
         .iter()
         .filter(first)
         .map(|call| time(call, "at"))
         .collect::<Result<Vec<_>>>()?;
     ensure!(ready.len() == 2 && uploads.len() >= 2, "{ready:?} {uploads:?}");
-    let waits = ready.iter().map(|row| {
+    // Each is one delivery's: the same one is not counted for both.
+    let mut waits = Vec::new();
+    for row in &ready {
         let at = time(row, "at")?;
-        let next = uploads
-            .iter()
-            .find(|upload| **upload >= at)
-            .context("find the first call of a delivery")?;
-        Ok((*next - at).num_milliseconds())
-    });
-    waits.collect()
+        let next = uploads.iter().position(|upload| *upload >= at);
+        let next = uploads.remove(next.context("find the first call of a delivery")?);
+        waits.push((next - at).num_milliseconds());
+    }
+    Ok(waits)
 }
 
 /// No 60 seconds held more than 30 calls with the agent's key.
