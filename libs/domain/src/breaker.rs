@@ -13,6 +13,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 const FIRST_GAP: Duration = Duration::from_secs(1);
 /// A gap below this is none: the breaker is closed.
 const LEAST_GAP: Duration = Duration::from_millis(50);
+/// Failures in a row that open it again while it recovers: one alone only slows it down.
+const UNPROVEN_FAILURES: u32 = 2;
 
 /// No pause and no lease is longer, whatever is asked for.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -180,8 +182,13 @@ impl Breaker {
         let too_many = recent.calls >= policy.of_calls
             && policy.share_permille < 1000
             && u64::from(recent.failed) * 1000 >= u64::from(recent.calls) * u64::from(policy.share_permille);
-        let unproven = self.open_until.is_some() || !self.gap.is_zero();
-        if !(in_a_row || too_many || unproven) {
+        let is_probe = self.open_until.is_some();
+        let is_recovering = !self.gap.is_zero();
+        if is_recovering && self.failures < UNPROVEN_FAILURES {
+            self.gap = FIRST_GAP;
+            return Change::None;
+        }
+        if !(in_a_row || too_many || is_probe || is_recovering) {
             return Change::None;
         }
         let doublings = self.openings.min(16);

@@ -42,6 +42,8 @@ pub enum Answer {
     Probe(Grant),
     /// Not before this much time has passed.
     Wait(Duration),
+    /// The platform keeps failing: not before this much time has passed.
+    Failing(Duration),
     /// A human is wanted first.
     Stopped(String),
 }
@@ -141,9 +143,13 @@ pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit<'_>) -> Res
     {
         return Ok(Answer::Wait(wait));
     }
-    let admission = breaker::admit(tx, key, limit).await?;
+    let (admission, is_open) = breaker::admit(tx, key, limit).await?;
     if let Admission::Wait(wait) = admission {
-        return Ok(Answer::Wait(wait));
+        return Ok(if is_open {
+            Answer::Failing(wait)
+        } else {
+            Answer::Wait(wait)
+        });
     }
     let grant = grant(tx, key, budget.next_seq, class, admission == Admission::Probe).await?;
     Ok(match admission {

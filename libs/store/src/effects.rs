@@ -14,7 +14,7 @@ mod claim;
 mod read;
 mod wish;
 
-pub use claim::{Due, begin, begin_verifying, due, expire_leases, overdue, still_leased};
+pub use claim::{Due, begin, begin_verifying, begin_verifying_all, due, expire_leases, overdue, still_leased};
 pub use read::{About, Filter, about, get, get_locked, list};
 pub use wish::{insert, revive};
 

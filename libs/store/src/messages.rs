@@ -138,7 +138,7 @@ pub async fn recognise(tx: &mut Tx, agent: &str, external_id: &str, heard: Heard
         WHERE id = (
             SELECT m.id FROM scheduler.messages m JOIN scheduler.contracts c ON c.id = m.contract_id
             WHERE c.agent = $1 AND c.external_id = $2 AND m.external_id IS NULL AND btrim(m.body) = btrim($4)
-              AND m.side = $5 AND m.at BETWEEN COALESCE($6, now()) - INTERVAL '1 minute'
+              AND m.side = $5 AND m.at BETWEEN COALESCE($6::TIMESTAMPTZ - INTERVAL '1 minute', now() - INTERVAL '72 hours')
                                            AND COALESCE($6, now()) + INTERVAL '72 hours'
             ORDER BY m.id LIMIT 1)",
         agent,
@@ -170,7 +170,8 @@ pub async fn heard_again(
         WHERE id = (
             SELECT id FROM scheduler.messages
             WHERE contract_id = $1 AND side = $2 AND unheard AND btrim(body) = btrim($3)
-              AND at > COALESCE($4, now()) - INTERVAL '1 minute' AND at < COALESCE($4, now()) + INTERVAL '72 hours'
+              AND at > COALESCE($4::TIMESTAMPTZ - INTERVAL '1 minute', now() - INTERVAL '72 hours')
+              AND at < COALESCE($4, now()) + INTERVAL '72 hours'
             ORDER BY id LIMIT 1)",
         contract,
         side.name(),

@@ -55,8 +55,11 @@ impl Held {
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
     /// Not before this much time has passed.
-    #[error("no call may be made for {0:?}: the request budget is used up, or the marketplace keeps failing")]
+    #[error("the requests of this minute are used up, or the marketplace asked to wait: {} s", .0.as_secs().max(1))]
     Wait(Duration),
+    /// The marketplace keeps failing: not before this much time has passed.
+    #[error("the marketplace keeps failing, or said that it is down: no call is made for {} s", .0.as_secs().max(1))]
+    Failing(Duration),
     /// One read is to be made first, to see whether the marketplace works again.
     #[error("the marketplace kept failing: one read is to be made first")]
     Probe(Held),
@@ -103,6 +106,7 @@ impl Budget {
             Answer::Granted(grant) => (grant, false),
             Answer::Probe(grant) => (grant, true),
             Answer::Wait(wait) => return Err(Denied::Wait(wait)),
+            Answer::Failing(wait) => return Err(Denied::Failing(wait)),
             Answer::Stopped(reason) => return Err(Denied::Stopped(reason)),
         };
         let held = Held { grant, since };
@@ -120,16 +124,12 @@ impl Budget {
     /// # Errors
     /// As [`Budget::take`], when the wait would be longer.
     pub async fn take_waiting(&self, agent: &str, class: Class, patience: Duration) -> Result<Held, Denied> {
-        let until = Instant::now() + patience;
-        loop {
-            match self.take(agent, class).await {
-                Err(Denied::Wait(wait)) if Instant::now() + wait <= until => tokio::time::sleep(wait).await,
-                Err(Denied::Probe(held)) => {
-                    self.give_back(held).await;
-                    return Err(Denied::Wait(FRESH));
-                }
-                other => return other,
+        match self.wait(agent, class, patience).await {
+            Err(Denied::Probe(held)) => {
+                self.give_back(held).await;
+                Err(Denied::Failing(FRESH))
             }
+            other => other,
         }
     }
 
@@ -139,11 +139,19 @@ impl Budget {
     /// # Errors
     /// As [`Budget::take`].
     pub async fn take_for_read(&self, agent: &str, class: Class, patience: Duration) -> Result<Held, Denied> {
+        match self.wait(agent, class, patience).await {
+            Err(Denied::Probe(held)) => Ok(held),
+            other => other,
+        }
+    }
+
+    async fn wait(&self, agent: &str, class: Class, patience: Duration) -> Result<Held, Denied> {
         let until = Instant::now() + patience;
         loop {
             match self.take(agent, class).await {
-                Err(Denied::Wait(wait)) if Instant::now() + wait <= until => tokio::time::sleep(wait).await,
-                Err(Denied::Probe(held)) => return Ok(held),
+                Err(Denied::Wait(wait) | Denied::Failing(wait)) if Instant::now() + wait <= until => {
+                    tokio::time::sleep(wait).await;
+                }
                 other => return other,
             }
         }

@@ -20,6 +20,7 @@ use crate::marketplace::Marketplace;
 use crate::objects::Objects;
 use crate::wake::Topic;
 
+mod bids;
 mod confirm;
 mod gate;
 mod outcome;
@@ -45,6 +46,8 @@ pub struct Courier {
     objects: Objects,
     billing: Billing,
     permits: Arc<Semaphore>,
+    /// Walks through lists take long: some of the permits are never theirs.
+    walks: Arc<Semaphore>,
 }
 
 /// What one round found.
@@ -60,7 +63,9 @@ impl Courier {
     /// Puts the parts together.
     #[must_use]
     pub fn new(desk: Arc<Desk>, market: Arc<Marketplace>, objects: Objects, billing: Billing) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(desk.config.courier.concurrency));
+        let concurrency = desk.config.courier.concurrency;
+        let permits = Arc::new(Semaphore::new(concurrency));
+        let walks = Arc::new(Semaphore::new((concurrency / 2).max(1)));
         let budget = Budget::new(Arc::clone(&desk));
         Arc::new(Self {
             desk,
@@ -69,6 +74,7 @@ impl Courier {
             objects,
             billing,
             permits,
+            walks,
         })
     }
 
@@ -99,6 +105,11 @@ impl Courier {
             if hopeless || self.desk.soft.is_cancelled() {
                 continue;
             }
+            let walk = match due.state {
+                State::Unknown => Arc::clone(&self.walks).try_acquire_owned().map(Some),
+                _ => Ok(None),
+            };
+            let Ok(walk) = walk else { continue };
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
                 break;
             };
@@ -115,7 +126,7 @@ impl Courier {
             let span = tracing::info_span!("effect", effect.id = %due.id, effect.kind = due.kind.name(), agent.id = %due.agent);
             let _running = self.desk.tasks.spawn_job("effect", async move {
                 courier.work(due, held).instrument(span).await;
-                drop(permit);
+                drop((permit, walk));
                 courier.desk.wake.wake(Topic::Courier);
             });
         }
@@ -129,7 +140,7 @@ impl Courier {
         };
         match self.budget.take(&due.agent, class).await {
             Ok(held) => Ok(Ok(Some(held))),
-            Err(Denied::Wait(wait)) => Ok(Err(Some(wait))),
+            Err(Denied::Wait(wait) | Denied::Failing(wait)) => Ok(Err(Some(wait))),
             Err(Denied::Probe(held)) => {
                 self.probe(due.agent.clone(), held);
                 Ok(Err(None))

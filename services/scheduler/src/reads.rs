@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clawgig::{Page, Reply, Verdict};
 use domain::effect::Class;
 
@@ -76,6 +77,34 @@ where
                 tries += 1;
             }
             Err(error) => return Err(Missed::Failed(error)),
+        }
+    }
+}
+
+/// Whether a list is told newest first, as far as it was read: times that are missing or all the same tell no order.
+pub(crate) fn is_newest_first(times: impl IntoIterator<Item = Option<DateTime<Utc>>>) -> bool {
+    let times: Option<Vec<DateTime<Utc>>> = times.into_iter().collect();
+    times.is_some_and(|times| times.is_sorted_by(|one, next| one >= next) && times.first() > times.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_believed_only_where_it_is_seen() {
+        let at = |minutes: i64| Some(DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes));
+        assert!(is_newest_first([at(3), at(3), at(1)]));
+        for told in [
+            vec![],
+            vec![at(1)],
+            vec![at(2), at(2)],
+            vec![at(1), at(3)],
+            vec![at(3), None, at(1)],
+        ] {
+            assert!(!is_newest_first(told.clone()), "{told:?}");
         }
     }
 }

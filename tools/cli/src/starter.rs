@@ -98,10 +98,11 @@ pub(crate) fn name_of(folder: &Path) -> String {
 }
 
 /// What stands in a starter's agent file for somebody to fill in.
-const PLACEHOLDERS: [&str; 4] = [
+const PLACEHOLDERS: [&str; 5] = [
     "<its public name>",
     "<what it does and for whom, in 20 to 500 letters>",
     "<you>@example.org",
+    "https://<where its picture lies>",
     "<a piece of work it has made>",
 ];
 

@@ -120,15 +120,17 @@ fn what_piled_up_goes_out_slowly_first_and_then_freely() {
 }
 
 #[test]
-fn a_failure_while_it_recovers_opens_it_again_for_longer() {
+fn one_failure_while_it_recovers_slows_it_down_and_two_in_a_row_open_it_for_longer() {
     let mut breaker = opened();
     breaker.begin(at(5), LEASE);
-    breaker.record(Outcome::Works, Recent::default(), at(5), &POLICY);
-    assert_eq!(
-        breaker.record(Outcome::Fails, Recent::default(), at(6), &POLICY),
-        Change::Opened
-    );
-    assert_eq!(breaker.admit(at(6)), Admission::Wait(POLICY.first_pause * 2));
+    let mut answer = |outcome, secs| breaker.record(outcome, Recent::default(), at(secs), &POLICY);
+    assert_eq!(answer(Outcome::Works, 5), Change::Recovering);
+    assert_eq!(answer(Outcome::Works, 6), Change::None);
+    assert_eq!(answer(Outcome::Fails, 7), Change::None);
+    assert_eq!(answer(Outcome::Works, 8), Change::None);
+    assert_eq!(answer(Outcome::Fails, 9), Change::None);
+    assert_eq!(answer(Outcome::Fails, 10), Change::Opened);
+    assert_eq!(breaker.admit(at(10)), Admission::Wait(POLICY.first_pause * 2));
 }
 
 #[test]

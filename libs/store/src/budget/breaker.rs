@@ -20,15 +20,15 @@ struct Row {
     now: DateTime<Utc>,
 }
 
-/// Whether a call may begin, by the key's breaker and the platform's, both counted if so. The key's row is locked by
-/// the caller.
-pub(super) async fn admit(tx: &mut Tx, key: &str, limit: Limit<'_>) -> Result<Admission, Error> {
+/// Whether a call may begin, by the key's breaker and the platform's, both counted if so; and whether one of them is
+/// open. The key's row is locked by the caller.
+pub(super) async fn admit(tx: &mut Tx, key: &str, limit: Limit<'_>) -> Result<(Admission, bool), Error> {
     let mut decided = Admission::Go;
     let mut counted = Vec::new();
     for name in [key, limit.host] {
         let Some(row) = troubled(tx, name).await? else { continue };
         match row.breaker.admit(row.now) {
-            Admission::Wait(wait) => return Ok(Admission::Wait(wait)),
+            wait @ Admission::Wait(_) => return Ok((wait, row.breaker.open_until.is_some())),
             Admission::Probe => decided = Admission::Probe,
             Admission::Go => {}
         }
@@ -38,7 +38,7 @@ pub(super) async fn admit(tx: &mut Tx, key: &str, limit: Limit<'_>) -> Result<Ad
         row.breaker.begin(row.now, limit.probe_lease);
         save(tx, name, &row).await?;
     }
-    Ok(decided)
+    Ok((decided, decided == Admission::Probe))
 }
 
 /// A breaker that is not calm, locked. Most are calm, and then nothing is locked.

@@ -27,7 +27,8 @@ pub struct Due {
 }
 
 /// What is due, most important first; what waited long counts as more important. Of each agent and kind only the first
-/// few, so that nobody's backlog hides what others wait for. Takes nothing: [`begin`] does.
+/// few, so that nobody's backlog hides what others wait for; none of whom has to wait for more than seconds. Takes nothing:
+/// [`begin`] does.
 ///
 /// # Errors
 /// When the query fails.
@@ -45,8 +46,9 @@ pub async fn due(store: &Store, limit: i64) -> Result<Vec<Due>, Error> {
             WHERE e.state IN ('pending', 'unknown') AND e.dead_reason IS NULL AND e.not_before <= now()
               AND (e.kind = 'settle' OR NOT EXISTS (
                   SELECT FROM scheduler.api_budget b
-                  WHERE b.key = e.agent AND (b.stopped_reason IS NOT NULL OR b.blocked_until > now()
-                                             OR b.open_until > now())))
+                  WHERE b.key = e.agent
+                    AND (b.stopped_reason IS NOT NULL
+                         OR GREATEST(b.blocked_until, b.open_until) > now() + INTERVAL '5 seconds')))
         ), best AS (
             SELECT *, row_number() OVER (PARTITION BY agent, kind ORDER BY rank DESC, not_before) AS place FROM ranked
         )
@@ -121,6 +123,37 @@ pub async fn begin_verifying(tx: &mut Tx, id: Uuid, pause: Duration) -> Result<O
         return Ok(None);
     }
     read::get_in_tx(tx, id).await.map(Some)
+}
+
+/// Takes all unknown effects of a kind that are due for an agent, oldest first, `limit` at most, as [`begin_verifying`]
+/// takes one: one walk through a list may tell of all of them.
+///
+/// # Errors
+/// When the update fails.
+pub async fn begin_verifying_all(
+    tx: &mut Tx,
+    (agent, kind): (&str, Kind),
+    limit: i64,
+    pause: Duration,
+) -> Result<Vec<Effect>, Error> {
+    let ids = sqlx::query_scalar!(
+        "-- effects::begin_verifying_all
+        UPDATE scheduler.effects
+        SET not_before = now() + $4 * INTERVAL '1 millisecond', updated_at = now(), updated_by = $5
+        WHERE id IN (
+            SELECT id FROM scheduler.effects
+            WHERE agent = $1 AND kind = $2 AND state = 'unknown' AND dead_reason IS NULL AND not_before <= now()
+            ORDER BY created_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+        RETURNING id",
+        agent,
+        kind.name(),
+        limit,
+        millis(pause),
+        tx.name,
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    read::of_ids(tx, &ids).await
 }
 
 /// Whether the lease is still held with at least `margin` left: asked just before the socket is written.

@@ -105,21 +105,31 @@ pub async fn get(store: &Store, id: Uuid) -> Result<Effect, Error> {
 }
 
 async fn one(connection: &mut sqlx::PgConnection, id: Uuid) -> Result<Effect, Error> {
-    let row = sqlx::query_as!(
+    let found = many(connection, &[id]).await?.pop();
+    found.ok_or_else(|| Error::NotFound {
+        what: "effect",
+        key: id.to_string(),
+    })
+}
+
+/// Those of these that there are, in this transaction, oldest first.
+pub(super) async fn of_ids(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Effect>, Error> {
+    many(tx.connection(), ids).await
+}
+
+async fn many(connection: &mut sqlx::PgConnection, ids: &[Uuid]) -> Result<Vec<Effect>, Error> {
+    let rows = sqlx::query_as!(
         Row,
         "-- effects::get
         SELECT id, agent, kind, natural_key, state, after_id, payload, gig_id, contract_id, run_id, not_before, attempts,
                away_since, lease_token, maybe_sent_at, absent_reads, proof, error, dead_reason, traceparent, created_at,
                updated_at
-        FROM scheduler.effects WHERE id = $1",
-        id,
+        FROM scheduler.effects WHERE id = ANY($1) ORDER BY created_at, id",
+        ids,
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    row.map(Effect::from).ok_or_else(|| Error::NotFound {
-        what: "effect",
-        key: id.to_string(),
-    })
+    Ok(rows.into_iter().map(Effect::from).collect())
 }
 
 /// Effects, newest first.

@@ -177,7 +177,7 @@ async fn a_platform_that_fails_with_any_key_is_left_alone_by_all() {
     let third = run_tx!(store, "take", |tx| budget::take(tx, "third", Class::Deliver, LIMIT)
         .await)
     .unwrap();
-    assert!(matches!(third, Answer::Wait(_)), "{third:?}");
+    assert!(matches!(third, Answer::Failing(_)), "{third:?}");
 }
 
 #[tokio::test]
@@ -188,15 +188,15 @@ async fn after_a_pause_one_read_is_tried_by_one_of_all_replicas() {
     for _ in 0..3 {
         record(&one, "demo", Outcome::Fails).await;
     }
-    assert!(matches!(take(&one, Class::Deliver).await, Answer::Wait(_)));
+    assert!(matches!(take(&one, Class::Deliver).await, Answer::Failing(_)));
     let_pauses_pass(&database).await;
     let Answer::Probe(unused) = take(&one, Class::Deliver).await else {
         panic!("a write was let through, or nothing was")
     };
-    assert!(matches!(take(&other, Class::Search).await, Answer::Wait(_)));
+    assert!(matches!(take(&other, Class::Search).await, Answer::Failing(_)));
     run_tx!(one, "back", |tx| budget::give_back(tx, &unused, LIMIT.host).await).unwrap();
     assert!(matches!(take(&other, Class::Search).await, Answer::Granted(grant) if grant.probe));
-    assert!(matches!(take(&one, Class::Confirm).await, Answer::Wait(_)));
+    assert!(matches!(take(&one, Class::Deliver).await, Answer::Failing(_)));
     assert_eq!(
         record(&other, "demo", Outcome::Works).await,
         (Change::Recovering, Change::Recovering)

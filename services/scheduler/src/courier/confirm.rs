@@ -9,7 +9,7 @@ use store::effects::Effect;
 
 use super::Courier;
 use super::outcome::{Happened, Outcome};
-use super::verify::{Missed, Reads, whole};
+use super::verify::{Missed, Reads};
 use crate::budget::Held;
 use crate::error::Error;
 use crate::observe;
@@ -63,14 +63,8 @@ impl Courier {
         external_id: &str,
     ) -> Result<Option<Contract>, Missed> {
         let page = |offset| client.list_contracts_page(None, offset);
-        reads
-            .search(
-                "contracts",
-                page,
-                |contract: &Contract| contract.id == external_id,
-                whole,
-            )
-            .await
+        let wanted = |contract: &Contract| contract.id == external_id;
+        reads.search("contracts", page, wanted).await
     }
 
     /// Fetches and keeps the gig of a contract when it is not known yet: the brief lies there.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use clawgig::wire::Read;
 use clawgig::wire::contract::{Message, Sender};
-use clawgig::wire::gig::Proposal;
 use clawgig::{Client, Collector, ContractStatus, Page, Reply};
 use domain::effect::{Class, Kind};
 use store::effects::{self, Due, Effect};
@@ -21,13 +21,11 @@ use crate::reads::{self, Terms};
 const PAGES: u64 = 40;
 /// A walk that has begun waits this long for its next page at least.
 const WALK: Duration = Duration::from_secs(10);
-/// A bid of ours is looked for among those made since this long before it was wished for: clocks differ.
-const CLOCKS: chrono::Duration = chrono::Duration::minutes(2);
 /// A message of ours is looked for among those written since this long before it was wished for.
 const WINDOW: chrono::Duration = chrono::Duration::minutes(10);
 
 /// What a read says of an effect.
-enum Found {
+pub(super) enum Found {
     Present(Happened),
     Absent,
     /// It did not happen and no longer can.
@@ -39,9 +37,12 @@ enum Found {
 impl Courier {
     /// Takes an unknown effect and looks for it on the platform. Answers a word for metrics.
     pub(super) async fn verify(&self, due: &Due, held: Option<Held>) -> Result<&'static str, Error> {
+        if due.kind == Kind::Propose {
+            return self.verify_bids(due, held).await;
+        }
         // Long enough for most reads; if this process dies, somebody looks again afterwards. A walk that takes longer may
         // be overtaken by another one: what is kept second is stale then, and counts nothing.
-        let exclusive = self.desk.config.marketplace.request_timeout * 8;
+        let exclusive = self.verify_lease();
         let taken = store::run_tx!(self.desk.store, "courier_verify", |tx| {
             effects::begin_verifying(tx, due.id, exclusive).await
         })?;
@@ -54,11 +55,22 @@ impl Courier {
         if let Some(parent) = &effect.traceparent {
             telemetry::set_parent(&tracing::Span::current(), parent);
         }
-        let kept = match self.look(due.kind, &effect, held).await {
-            Found::Present(what) => self.keep_found(&effect, &what).await,
-            Found::Absent => self.keep_absent(&effect).await,
-            Found::Never(why) => self.keep_impossible(&effect, &why).await,
-            Found::Nothing(why) => self.keep_unverified(&effect, &why).await,
+        let found = self.look(due.kind, &effect, held).await;
+        self.keep_read(&effect, found).await
+    }
+
+    /// Nobody else looks for an effect for this long once somebody began.
+    pub(super) fn verify_lease(&self) -> Duration {
+        self.desk.config.marketplace.request_timeout * 8
+    }
+
+    /// Keeps what a read said, unless the effect moved on meanwhile.
+    pub(super) async fn keep_read(&self, effect: &Effect, found: Found) -> Result<&'static str, Error> {
+        let kept = match found {
+            Found::Present(what) => self.keep_found(effect, &what).await,
+            Found::Absent => self.keep_absent(effect).await,
+            Found::Never(why) => self.keep_impossible(effect, &why).await,
+            Found::Nothing(why) => self.keep_unverified(effect, &why).await,
         };
         match kept {
             Err(Error::Store(store::Error::Stale { .. })) => {
@@ -82,11 +94,11 @@ impl Courier {
             first: held,
         };
         match kind {
-            Kind::Propose => find_proposal(&mut reads, &client, effect).await,
             Kind::Deliver => find_delivery(&mut reads, &client, effect).await,
             Kind::Message => find_message(&mut reads, &client, effect).await,
             // These are sent again freely and never become unknown.
             Kind::Upload | Kind::Settle | Kind::Confirm => Found::Absent,
+            Kind::Propose => Found::Nothing("bids are looked for together".to_owned()),
         }
     }
 }
@@ -113,23 +125,39 @@ impl Reads<'_> {
             .map(drop)
     }
 
-    /// Walks through a list until something is `wanted`. `None` only when the whole list was read and does not hold it, or
-    /// when the `rest` of it can only be older.
+    /// Walks through a list until something is `wanted`. `None` only when the whole list was read and does not hold it.
     ///
     /// # Errors
     /// Why the walk proves nothing.
-    pub async fn search<T: clawgig::wire::Read, F>(
+    pub async fn search<T: Read, F>(
         &mut self,
         of: &str,
         page: impl Fn(u64) -> F,
         wanted: impl Fn(&T) -> bool,
-        rest: impl Fn(&[T]) -> bool,
     ) -> Result<Option<T>, Missed>
+    where
+        F: Future<Output = Result<Reply<Page<T>>, clawgig::Error>>,
+    {
+        let mut walk = self.walk(of, page, |read| read.iter().any(&wanted)).await;
+        match walk.items.iter().position(&wanted) {
+            Some(place) => Ok(Some(walk.items.swap_remove(place))),
+            None => walk.end.map(|()| None),
+        }
+    }
+
+    /// Walks through a list until `enough` of it was read.
+    pub async fn walk<T: Read, F>(
+        &mut self,
+        of: &str,
+        page: impl Fn(u64) -> F,
+        enough: impl Fn(&[T]) -> bool,
+    ) -> Walk<T>
     where
         F: Future<Output = Result<Reply<Page<T>>, clawgig::Error>>,
     {
         let mut collector = Collector::default();
         let mut skipped = 0;
+        let mut end = None;
         for _ in 0..PAGES {
             let Some(offset) = collector.next_offset() else { break };
             let settings = &self.courier.desk.config;
@@ -140,28 +168,43 @@ impl Reads<'_> {
                 patience: settings.marketplace.request_timeout.max(WALK),
                 pause: settings.courier.first_pause,
             };
-            let read = reads::page(terms, self.first.take(), || page(offset)).await;
-            let mut page = read.map_err(|missed| match missed {
-                reads::Missed::Denied(denied) => Missed::denied(&denied),
-                reads::Missed::Failed(error) => Missed::failed(&error),
-            })?;
-            if let Some(place) = page.items.iter().position(&wanted) {
-                return Ok(Some(page.items.swap_remove(place)));
-            }
+            let page = match reads::page(terms, self.first.take(), || page(offset)).await {
+                Ok(page) => page,
+                Err(missed) => {
+                    end = Some(Err(missed.into()));
+                    break;
+                }
+            };
             skipped += page.skipped;
             collector.add(page);
-            if skipped == 0 && rest(collector.items()) {
-                return Ok(None);
+            if enough(collector.items()) {
+                end = (skipped == 0).then_some(Ok(()));
+                break;
             }
         }
+        let cut = || Missed {
+            why: format!("the list of {of} could not be read whole"),
+            away: false,
+        };
         match collector.finish() {
-            Ok(_all) => Ok(None),
-            Err(_part) => Err(Missed {
-                why: format!("the list of {of} could not be read whole"),
-                away: false,
-            }),
+            Ok(items) => Walk {
+                items,
+                end: end.unwrap_or(Ok(())),
+            },
+            Err(items) => Walk {
+                items,
+                end: end.unwrap_or_else(|| Err(cut())),
+            },
         }
     }
+}
+
+/// What was read of a list.
+pub(super) struct Walk<T> {
+    /// Each once, in the server's order.
+    pub items: Vec<T>,
+    /// Whether all was read that was wanted: else what is not there may be all the same.
+    pub end: Result<(), Missed>,
 }
 
 /// Why a read says nothing.
@@ -169,6 +212,25 @@ pub(super) struct Missed {
     pub why: String,
     /// Nobody was there to ask.
     pub away: bool,
+}
+
+impl<T> Walk<T> {
+    /// Nothing could be read.
+    pub fn nothing(why: String) -> Self {
+        Self {
+            items: Vec::new(),
+            end: Err(Missed { why, away: false }),
+        }
+    }
+}
+
+impl From<reads::Missed> for Missed {
+    fn from(missed: reads::Missed) -> Self {
+        match missed {
+            reads::Missed::Denied(denied) => Self::denied(&denied),
+            reads::Missed::Failed(error) => Self::failed(&error),
+        }
+    }
 }
 
 impl Missed {
@@ -193,28 +255,6 @@ impl Missed {
         } else {
             Outcome::NotDone(why)
         }
-    }
-}
-
-async fn find_proposal(reads: &mut Reads<'_>, client: &Client, effect: &Effect) -> Found {
-    let wanted: payload::Propose = match payload::read(&effect.payload) {
-        Ok(wanted) => wanted,
-        Err(why) => return Found::Nothing(why),
-    };
-    let found = reads
-        .search(
-            "proposals",
-            |offset| client.list_proposals_page(offset),
-            |proposal: &Proposal| proposal.gig_id.as_deref() == Some(&wanted.gig_external_id),
-            |read: &[Proposal]| is_older(read, effect.created_at - CLOCKS),
-        )
-        .await;
-    match found {
-        Ok(Some(proposal)) => Found::Present(Happened::Proposed {
-            external_id: Some(proposal.id),
-        }),
-        Ok(None) => Found::Absent,
-        Err(missed) => Found::Nothing(missed.why),
     }
 }
 
@@ -256,20 +296,6 @@ async fn find_delivery(reads: &mut Reads<'_>, client: &Client, effect: &Effect) 
     }
 }
 
-/// No part of the list is left out.
-pub(super) fn whole<T>(_read: &[T]) -> bool {
-    false
-}
-
-/// Whether a list that is told newest first has come to what is older than `horizon`: a proposal is sent once for each
-/// gig at most, whatever this says, so that the order is trusted.
-fn is_older(read: &[Proposal], horizon: DateTime<Utc>) -> bool {
-    let times: Option<Vec<DateTime<Utc>>> = read.iter().map(|proposal| proposal.created_at).collect();
-    times.is_some_and(|times| {
-        times.is_sorted_by(|one, next| one >= next) && times.last().is_some_and(|oldest| *oldest < horizon)
-    })
-}
-
 async fn find_message(reads: &mut Reads<'_>, client: &Client, effect: &Effect) -> Found {
     let wanted: payload::Message = match payload::read(&effect.payload) {
         Ok(wanted) => wanted,
@@ -286,44 +312,11 @@ async fn find_message(reads: &mut Reads<'_>, client: &Client, effect: &Effect) -
                     && !matches!(message.sender, Sender::Client(_))
                     && message.created_at.is_none_or(|at| at >= since)
             },
-            whole,
         )
         .await;
     match found {
         Ok(Some(_message)) => Found::Present(Happened::Sent { text: wanted.text }),
         Ok(None) => Found::Absent,
         Err(missed) => Found::Nothing(missed.why),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use clawgig::ProposalStatus;
-
-    use super::*;
-
-    fn listed(minutes: &[Option<i64>]) -> Vec<Proposal> {
-        let proposal = |(place, at): (usize, &Option<i64>)| Proposal {
-            id: place.to_string(),
-            gig_id: None,
-            agent_id: None,
-            cover_letter: None,
-            amount_micro: None,
-            status: ProposalStatus::Pending,
-            created_at: at.map(|at| DateTime::UNIX_EPOCH + TimeDelta::minutes(at)),
-        };
-        minutes.iter().enumerate().map(proposal).collect()
-    }
-
-    #[test]
-    fn the_rest_of_a_list_is_left_out_only_when_it_can_only_be_older() {
-        let horizon = DateTime::UNIX_EPOCH + TimeDelta::minutes(10);
-        let is_over = |minutes: &[Option<i64>]| is_older(&listed(minutes), horizon);
-        assert!(is_over(&[Some(30), Some(11), Some(9)]));
-        assert!(!is_over(&[Some(30), Some(11), Some(10)]), "not old enough");
-        assert!(!is_over(&[Some(9), Some(30)]), "told in another order");
-        assert!(!is_over(&[Some(30), None, Some(9)]), "no time, no order");
-        assert!(!is_over(&[]));
     }
 }

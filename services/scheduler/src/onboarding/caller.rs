@@ -4,16 +4,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawgig::wire::webhook::WebhookConfig;
 use clawgig::{Client, Family, Reply};
 use domain::effect::Class;
 
 use super::Error;
-use crate::budget::{Budget, Held};
+use crate::budget::{Budget, Denied, Held};
 use crate::desk::Desk;
 use crate::marketplace::Marketplace;
 
 /// How long somebody waits for a grant.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A call that changes something: as important as a bid, and never the one that shows whether a marketplace that kept
 /// failing works again.
@@ -55,7 +56,16 @@ impl Caller {
     /// # Errors
     /// [`Error::Denied`] when there is none soon.
     pub async fn grant(&self, agent: &str, class: Class) -> Result<Held, Error> {
-        Ok(self.budget.take_waiting(agent, class, PATIENCE).await?)
+        // A marketplace that keeps failing is said at once, and not waited for at each call.
+        match self.budget.take(agent, class).await {
+            Ok(held) => Ok(held),
+            Err(Denied::Wait(_)) => Ok(self.budget.take_waiting(agent, class, PATIENCE).await?),
+            Err(Denied::Probe(held)) => {
+                self.budget.give_back(held).await;
+                Err(Denied::Failing(Duration::from_secs(1)).into())
+            }
+            Err(denied) => Err(denied.into()),
+        }
     }
 
     /// Notes how a call went that was made under a grant: whatever came back, that one is spent.
@@ -81,6 +91,15 @@ impl Caller {
             }
             other => other,
         }
+    }
+
+    /// Where webhooks go, as the marketplace says.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn webhook_config(&self, agent: &str) -> Result<WebhookConfig, Error> {
+        let read = |client: Client| async move { client.webhook_config().await };
+        Ok(self.ask(agent, Class::Confirm, read).await?.value)
     }
 
     /// Makes a call that changes something: the family of paths is found first, by reads.

@@ -18,7 +18,7 @@ impl From<Error> for Status {
             | Error::Denied(Denied::Store(error))
             | Error::Client(marketplace::Error::Store(error)) => of_store(error),
             Error::Step(error) => error.into(),
-            Error::Denied(Denied::Wait(_) | Denied::Probe(_)) => {
+            Error::Denied(Denied::Wait(_) | Denied::Failing(_) | Denied::Probe(_)) => {
                 status(Code::Exhausted, "NO_REQUEST_LEFT", format!("{why}: try again"))
             }
             Error::Denied(Denied::Stopped(_)) => status(

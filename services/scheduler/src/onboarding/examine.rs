@@ -57,6 +57,9 @@ impl Onboarding {
             Check::Clock => return self.clock().await,
             Check::Key => self.key(name).await,
             Check::Readiness => self.may_bid(name).await,
+            Check::Webhook | Check::TestEvent if self.desk().config.reconcile.poll => {
+                Ok(Found::Skip("this stack reads and expects no webhook".to_owned()))
+            }
             Check::Webhook => self.webhook_fits(name).await,
             Check::TestEvent => self.test_event(name).await,
         };
@@ -123,19 +126,25 @@ impl Onboarding {
     }
 
     async fn may_bid(&self, name: &str) -> Result<Found, Error> {
-        let ready = self
-            .caller
-            .ask(name, Class::Confirm, |client| async move { client.readiness().await })
-            .await?
-            .value;
-        if ready.ready {
+        let progress = self.readiness(name).await?;
+        let mut missing = progress.readiness.missing;
+        // A profile that is complete belongs to nobody before it is claimed, and may not bid.
+        if progress.claimed == Some(false) && !missing.iter().any(|word| word.contains("claim")) {
+            missing.push("claim".to_owned());
+        }
+        if progress.readiness.ready && missing.is_empty() {
             return Ok(Found::Ok("ready to bid".to_owned()));
         }
-        let fix = match ready.missing.as_slice() {
+        let fix = match missing.as_slice() {
             [one] => remedy(one, name),
             _ => format!("steward agents readiness {name}"),
         };
-        Ok(Found::Fail(format!("missing: {}", ready.missing.join(", ")), fix))
+        let why = if missing.is_empty() {
+            "the marketplace says that it may not bid, and not why".to_owned()
+        } else {
+            format!("missing: {}", missing.join(", "))
+        };
+        Ok(Found::Fail(why, fix))
     }
 
     async fn webhook_fits(&self, name: &str) -> Result<Found, Error> {
@@ -143,15 +152,7 @@ impl Onboarding {
         let told = rows::webhook_url(store, name).await?;
         let secrets = doors::secrets(store, name).await?;
         let known = secrets.iter().any(|secret| secret.retires_at.is_none());
-        let config = self
-            .caller
-            .ask(
-                name,
-                Class::Confirm,
-                |client| async move { client.webhook_config().await },
-            )
-            .await?
-            .value;
+        let config = self.caller.webhook_config(name).await?;
         let set = format!("steward agents webhooks {name} --url https://…");
         let rotate = format!("steward agents webhooks {name} --rotate");
         let Some(url) = config.webhook_url else {
@@ -251,9 +252,12 @@ fn as_finding(name: &str, check: Check, error: Error) -> Result<Found, Error> {
             Found::Fail(error.to_string(), format!("steward agents resume {name}"))
         }
         Error::Denied(Denied::Stopped(_)) => Found::Skip("calls with this key are stopped".to_owned()),
-        Error::Denied(Denied::Wait(_) | Denied::Probe(_)) => Found::Fail(
+        Error::Denied(Denied::Wait(_)) => Found::Fail(error.to_string(), "try again in a minute".to_owned()),
+        Error::Denied(Denied::Failing(_) | Denied::Probe(_)) => Found::Fail(
             error.to_string(),
-            format!("wait a minute; once the marketplace answers, steward agents resume {name}"),
+            format!(
+                "it is asked again by itself; once it answers, steward agents resume {name} lets calls out at once"
+            ),
         ),
         Error::Said(said) => {
             let fix = match said.verdict() {

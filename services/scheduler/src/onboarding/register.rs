@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::caller::WRITE;
 use super::{Error, Onboarding, door, next_pause};
-use crate::budget::Held;
+use crate::budget::{Held, KEY_STOPPED};
 use crate::duties;
 use crate::error::Error as Step;
 use crate::wake::Topic;
@@ -166,7 +166,7 @@ impl Onboarding {
             }
             duties::ensure_for_agent(tx, desk, name).await?;
             budget::resume(tx, name).await?;
-            notices::resolve(tx, "key_stopped", name).await?;
+            notices::resolve(tx, KEY_STOPPED, name).await?;
             audit::record(tx, actor, "agents.register", name, Some(&answer.agent_id)).await?;
             Ok(())
         })

@@ -5,7 +5,6 @@ use std::time::Duration;
 use clawgig::client::RotatePath;
 use clawgig::wire::webhook::{WebhookConfig, WebhookPatch};
 use clawgig::{Client, Verdict};
-use domain::effect::Class;
 use domain::onboarding::Call;
 use secrecy::SecretString;
 use store::onboarding::{self as rows, End};
@@ -50,15 +49,7 @@ impl Onboarding {
         if rotate {
             self.rotate(name, again, actor).await?;
         }
-        let config = self
-            .caller
-            .ask(
-                name,
-                Class::Confirm,
-                |client| async move { client.webhook_config().await },
-            )
-            .await?
-            .value;
+        let config = self.caller.webhook_config(name).await?;
         Ok(Webhook {
             url: config.webhook_url,
             events: config.events,

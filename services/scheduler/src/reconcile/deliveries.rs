@@ -13,6 +13,7 @@ use store::{inbox, notices, observations, run_tx};
 
 use super::{Error, PAGES, Reader};
 use crate::metrics::HEALED;
+use crate::reads::is_newest_first;
 use crate::wake::Topic;
 
 /// Nothing older is taken from the log: the marketplace repeats a webhook for no longer either.
@@ -76,9 +77,10 @@ impl Reader {
                 .collect();
             self.compare(agent, &wanted, begun, &mut seen).await?;
             // A log that pays no heed to `since` ends where it is told newest first and nothing is wanted any more.
-            over = wanted.is_empty() && !page.items.is_empty();
+            let none_wanted = wanted.is_empty() && !page.items.is_empty();
             skipped += page.skipped;
             walk.add(page);
+            over = none_wanted && is_newest_first(walk.items().iter().map(|one| one.created_at));
             if over {
                 break;
             }
@@ -187,7 +189,10 @@ impl Reader {
             if whole {
                 notices::resolve(tx, CUT, agent).await?;
             } else {
-                let body = format!("more webhooks to {agent} were sent than could be compared with the inbox at once");
+                let body = format!(
+                    "not every webhook to {agent} in the marketplace's log could be compared with the inbox: there are too \
+                     many, or some cannot be read"
+                );
                 notices::raise(tx, CUT, agent, &body).await?;
             }
             Ok(())

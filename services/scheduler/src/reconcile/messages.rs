@@ -13,6 +13,7 @@ use store::{Tx, run_tx};
 use uuid::Uuid;
 
 use super::{Error, PAGES, Reader};
+use crate::reads::is_newest_first;
 use crate::{contracts, payload};
 
 /// A message that is not found in its thread for this long is let go, seconds.
@@ -136,7 +137,9 @@ impl<'a> Search<'a> {
     fn is_over(&self, thread: &[Message]) -> bool {
         let ids: HashSet<&str> = thread.iter().map(|message| message.id.as_str()).collect();
         let by_id = self.wanted.iter().all(|row| ids.contains(row.natural_key.as_str()));
-        by_id || (is_newest_first(thread) && self.matched(thread).len() == self.wanted.len())
+        by_id
+            || (is_newest_first(thread.iter().map(|message| message.created_at))
+                && self.matched(thread).len() == self.wanted.len())
     }
 
     /// What each came with: all that are found by their id, then by sender and text, the newest first on both sides.
@@ -175,12 +178,6 @@ impl<'a> Search<'a> {
 /// Text as it is compared.
 fn text(content: &str) -> String {
     content.replace('\0', "").trim().to_owned()
-}
-
-fn is_newest_first(thread: &[Message]) -> bool {
-    let times: Vec<_> = thread.iter().map(|message| message.created_at).collect();
-    // One moment for all tells no order.
-    !times.contains(&None) && times.is_sorted_by(|one, next| one >= next) && times.first() > times.last()
 }
 
 /// When to look again for a message that was not found: its age doubles from read to read, so that one whose text the

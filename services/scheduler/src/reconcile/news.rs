@@ -6,11 +6,14 @@ use clawgig::wire::contract::{Message, Sender};
 use clawgig::{Client, Collector};
 use serde_json::json;
 use store::messages::{self, Heard, Side};
-use store::{inbox, observations, run_tx};
+use store::{inbox, notices, observations, run_tx};
 
 use super::{Error, PAGES, Reader};
+use crate::reads::is_newest_first;
 use crate::wake::Topic;
 
+/// The kind of the notice that nobody knows who wrote a message; its key is the contract's id on the marketplace.
+const UNCLEAR: &str = "message_sender";
 /// A message older than this is let go, as its webhook would be.
 const OLDEST: TimeDelta = TimeDelta::hours(72);
 
@@ -30,14 +33,14 @@ impl Reader {
                     news += 1;
                 }
             }
-            // Told newest first or not: behind a page without news nothing is looked for.
-            let over = news == 0 && page.skipped == 0;
+            let quiet = news == 0 && page.skipped == 0;
             walk.add(page);
             if news > 0 {
                 tracing::info!(agent, news, "a read told of messages no webhook had");
                 self.desk.wake.wake(Topic::Intake);
             }
-            if over {
+            // Behind a page without news it is only older.
+            if quiet && is_newest_first(walk.items().iter().map(|message| message.created_at)) {
                 break;
             }
         }
@@ -51,7 +54,9 @@ impl Reader {
         };
         let side = match (&message.sender, us) {
             // Who may be ourselves is not taken for somebody else: an answer to it would never end.
-            (Sender::Agent(None) | Sender::Unknown, _) | (Sender::Agent(_), None) => return Ok(false),
+            (Sender::Agent(None) | Sender::Unknown, _) | (Sender::Agent(_), None) => {
+                return self.left_to_a_human(agent, contract, message).await;
+            }
             (Sender::Agent(Some(id)) | Sender::Client(Some(id)), Some(us)) if id == us => return Ok(false),
             (Sender::Client(_), _) => Side::Client,
             (Sender::Agent(_), _) => Side::Agent,
@@ -78,6 +83,32 @@ impl Reader {
             inbox::heal(tx, &told).await
         })?;
         Ok(stored)
+    }
+}
+
+impl Reader {
+    /// What is neither known nor surely somebody else's is read by a human. Answers that it was not taken in.
+    async fn left_to_a_human(&self, agent: &str, contract: &str, message: &Message) -> Result<bool, Error> {
+        run_tx!(self.desk.store, "reconcile_unclear", |tx| {
+            for side in [Side::Us, Side::Client, Side::Agent] {
+                let heard = Heard {
+                    contract,
+                    side,
+                    body: &message.content,
+                    said_at: message.created_at,
+                };
+                if messages::recognise(tx, agent, &message.id, heard).await? {
+                    return Ok(());
+                }
+            }
+            let body = format!(
+                "a message in the thread of {contract} does not say whether {agent} or somebody else wrote it: read it on \
+                 the marketplace"
+            );
+            notices::raise(tx, UNCLEAR, contract, &body).await?;
+            Ok(())
+        })?;
+        Ok(false)
     }
 }
 

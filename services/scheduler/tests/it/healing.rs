@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawgig::wire::webhook::WebhookPatch;
 use scheduler::marketplace::Marketplace;
 use scheduler::reconcile::Reader;
 use serde_json::{Value, json};
@@ -18,23 +19,45 @@ fn reader(bench: &Bench) -> Reader {
     Reader::new(Arc::clone(&bench.desk), market)
 }
 
-/// The webhooks of the bench's marketplace reach nobody: waits until `count` are known to have failed.
-async fn failed(bench: &Bench, count: u64) {
-    eventually(PATIENCE, "webhooks fail", async || {
-        let report = bench.market.get("/control/report").await;
-        let events = report["webhooks"]["by_event"]
-            .as_object()
-            .or(report["webhooks"].as_object());
-        let failures = |of: &Value| of["failures"].as_u64().unwrap_or(0) + of["dropped"].as_u64().unwrap_or(0);
-        events.is_some_and(|events| events.values().map(failures).sum::<u64>() >= count)
-    })
-    .await
-    .unwrap();
+/// The sum of these counts over every webhook the marketplace made.
+async fn webhooks(bench: &Bench, kinds: &[&str]) -> u64 {
+    let report = bench.market.get("/control/report").await;
+    kinds.iter().filter_map(|kind| report["webhooks"][kind].as_u64()).sum()
+}
+
+/// A door that says 200 and keeps nothing, where the marketplace sends `demo`'s webhooks from now on.
+async fn open_door(bench: &Bench) -> tokio::task::JoinHandle<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().fallback(async || "ok");
+    let door = tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let market = Marketplace::new(Arc::clone(&bench.desk)).unwrap();
+    let url = WebhookPatch {
+        webhook_url: Some(format!("http://{address}/hooks/demo")),
+        ..WebhookPatch::default()
+    };
+    market
+        .client("demo")
+        .await
+        .unwrap()
+        .update_webhooks(&url)
+        .await
+        .unwrap();
+    door
 }
 
 async fn drop_webhooks(bench: &Bench) {
     let fault = json!([{ "on": "webhook", "kind": "drop", "rate": 1.0, "seed": 1 }]);
     bench.market.put("/control/faults", fault).await;
+}
+
+/// Posts gigs whose webhooks are lost, and waits until the marketplace gave them up.
+async fn lose(bench: &Bench, gigs: u64) {
+    drop_webhooks(bench).await;
+    let gig = json!({ "count": gigs, "budget_usdc": 20, "category": "code", "skills_required": ["python"] });
+    bench.market.post("/control/gigs", gig).await;
+    let gone = async || webhooks(bench, &["failures", "dropped"]).await >= gigs;
+    eventually(PATIENCE, "webhooks fail", gone).await.unwrap();
 }
 
 async fn messages(bench: &Bench) -> Vec<Value> {
@@ -46,10 +69,7 @@ async fn messages(bench: &Bench) -> Vec<Value> {
 #[tokio::test]
 async fn a_webhook_that_never_came_is_taken_from_the_log_and_acted_on_once() {
     let bench = Bench::new().await;
-    drop_webhooks(&bench).await;
-    let gig = json!({ "count": 1, "budget_usdc": 20, "category": "code", "skills_required": ["python"] });
-    bench.market.post("/control/gigs", gig).await;
-    failed(&bench, 1).await;
+    lose(&bench, 1).await;
     let reader = reader(&bench);
     let soon = reader.deliveries("demo").await.unwrap();
     assert_eq!(soon, bench.desk.config.reconcile.wakeful_every, "the door fares badly");
@@ -65,18 +85,24 @@ async fn a_webhook_that_never_came_is_taken_from_the_log_and_acted_on_once() {
 #[tokio::test]
 async fn after_a_restore_what_was_acknowledged_and_lost_again_is_taken_in_too() {
     let bench = Bench::new().await;
-    drop_webhooks(&bench).await;
+    let door = open_door(&bench).await;
     bench
         .market
         .post("/control/gigs", json!({ "count": 3, "budget_usdc": 20 }))
         .await;
-    failed(&bench, 3).await;
+    let answered = async || webhooks(&bench, &["acks"]).await >= 3;
+    eventually(PATIENCE, "the door answers", answered).await.unwrap();
+    door.abort();
+    // The database was put back to where none of them was in it: the door said 200, and nothing of it is left.
+    assert_eq!(bench.count("ingress.inbox").await, 0);
     let reader = reader(&bench);
-    reader.deliveries("demo").await.unwrap();
+    let soon = reader.deliveries("demo").await.unwrap();
     assert_eq!(bench.count("ingress.inbox").await, 3);
-    // The database is put back to where it was before two of them, the log's safe time with it.
+    assert_eq!(soon, bench.desk.config.reconcile.wakeful_every, "there may be more");
+    assert_eq!(bench.count(&format!("{STANDING} = 'webhooks_failing'")).await, 0);
+    // Put back once more, to before two of them, and the log's safe time with it.
     bench
-        .change("UPDATE scheduler.delivery_log SET safe_at = now() - INTERVAL '1 hour', failing = 0")
+        .change("UPDATE scheduler.delivery_log SET safe_at = now() - INTERVAL '1 hour'")
         .await;
     bench
         .change("DELETE FROM ingress.inbox WHERE id NOT IN (SELECT id FROM ingress.inbox ORDER BY id LIMIT 1)")
@@ -91,12 +117,7 @@ async fn after_a_restore_what_was_acknowledged_and_lost_again_is_taken_in_too() 
 #[tokio::test]
 async fn a_late_webhook_of_what_was_healed_is_a_duplicate() {
     let bench = Bench::new().await;
-    drop_webhooks(&bench).await;
-    bench
-        .market
-        .post("/control/gigs", json!({ "count": 1, "budget_usdc": 20 }))
-        .await;
-    failed(&bench, 1).await;
+    lose(&bench, 1).await;
     reader(&bench).deliveries("demo").await.unwrap();
     let healed = &bench.rows("SELECT delivery_id FROM ingress.inbox").await[0];
     let id = healed["delivery_id"].as_str().unwrap();
@@ -181,12 +202,7 @@ async fn while_webhooks_fail_reads_are_made_more_often() {
     let usual = bench.desk.config.reconcile.clone();
     let reader = reader(&bench);
     assert_eq!(reader.proposals("demo").await.unwrap(), usual.proposals_every);
-    drop_webhooks(&bench).await;
-    bench
-        .market
-        .post("/control/gigs", json!({ "count": 1, "budget_usdc": 20 }))
-        .await;
-    failed(&bench, 1).await;
+    lose(&bench, 1).await;
     reader.deliveries("demo").await.unwrap();
     for every in [
         reader.proposals("demo").await.unwrap(),

@@ -137,6 +137,14 @@ async fn an_agent_is_registered_once_and_walks_to_ready() {
         .unwrap()
         .to_owned();
     onboarding.confirm("second", &code, "operator").await.unwrap();
+    // A complete profile that nobody claimed may not bid either.
+    let Found::Fail(why, fix) = onboarding.examine("second", Check::Readiness).await.unwrap() else {
+        panic!("nobody claimed it")
+    };
+    assert!(
+        why.contains("claim") && fix.contains("claim-link second"),
+        "{why}: {fix}"
+    );
 
     let link = onboarding.claim_link("second").await.unwrap().unwrap();
     let link = secrecy::ExposeSecret::expose_secret(&link);
@@ -182,11 +190,15 @@ async fn a_lost_answer_is_told_and_never_repeated_without_a_word() {
 async fn whoever_stops_waiting_the_answer_is_kept() {
     let bench = Bench::new().await;
     let onboarding = known(&bench, FILE).await;
-    let spec = json!([{ "on": "any", "kind": "slow", "count": 1, "args": { "ms": 400 } }]);
+    let spec = json!([{ "on": "any", "kind": "slow", "count": 1, "args": { "ms": 900 } }]);
     bench.market.put("/control/faults", spec).await;
-    let waiting = onboarding.register(order(false), "operator");
-    let stopped = tokio::time::timeout(std::time::Duration::from_millis(150), waiting).await;
-    assert!(stopped.is_err(), "it was given up before the answer");
+    let begun = testkit::eventually(crate::desk::PATIENCE, "the call", async || {
+        bench.market.get("/control/faults").await[0]["struck"] == 1
+    });
+    tokio::select! {
+        answer = onboarding.register(order(false), "operator") => panic!("it was not given up before {answer:?}"),
+        begun = begun => begun.unwrap(),
+    }
     testkit::eventually(crate::desk::PATIENCE, "the key", async || {
         let agent = store::agents::get(&bench.desk.store, "second").await.unwrap();
         agent.api_key_sealed.is_some()
@@ -274,6 +286,17 @@ async fn every_check_says_what_mends_it() {
     assert!(fix.contains("steward agents resume second"), "{fix}");
     onboarding.resume("second", "operator").await.unwrap();
     assert!(matches!(look(Check::Key).await, Found::Ok(_)));
+}
+
+#[tokio::test]
+async fn a_stack_that_reads_is_not_told_that_its_door_is_broken() {
+    let bench = Bench::with(&[("RECONCILE__POLL", "true")]).await;
+    let onboarding = known(&bench, FILE).await;
+    onboarding.register(order(false), "operator").await.unwrap();
+    for check in [Check::Webhook, Check::TestEvent] {
+        let found = onboarding.examine("second", check).await.unwrap();
+        assert!(matches!(found, Found::Skip(_)), "{found:?}");
+    }
 }
 
 #[tokio::test]

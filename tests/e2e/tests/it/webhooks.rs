@@ -43,8 +43,9 @@ async fn the_same_webhook_five_times_at_once_is_one_row_and_one_bid() -> Result<
             let again = door.knock(delivery, &body).await?;
             ensure!(again.body["duplicate"] == Value::Bool(true), "{again:?}");
         }
+        // The market's own may have been taken from its log meanwhile; it is no knock at this door.
         let rows = stack
-            .rows("SELECT id FROM ingress.inbox WHERE event = 'gig.posted'")
+            .rows("SELECT id FROM ingress.inbox WHERE event = 'gig.posted' AND source = 'webhook'")
             .await?;
         ensure!(rows.len() == 1, "one row: {rows:?}");
         let report = market.report().await?;

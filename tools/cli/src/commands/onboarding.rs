@@ -250,9 +250,7 @@ fn progress(name: &str, ready: &v1::Readiness, may_bid: bool) -> String {
     if ready.claimed == Some(false) {
         let claim = v1::Missing {
             what: "claim".to_owned(),
-            fix: format!(
-                "open the claim link in a browser (`steward agents claim-link {name}` if it was not shown yet)"
-            ),
+            fix: domain::onboarding::remedy("claim", name),
         };
         list("missing", &[claim]);
     }
