@@ -10,6 +10,9 @@ use crate::time;
 /// Waits beyond this are cut: a caller parks long before.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
+/// The window of the platform's limits.
+const WINDOW: Duration = Duration::from_secs(60);
+
 /// The rate limit headers of one answer; `None` where the server was silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RateInfo {
@@ -37,6 +40,17 @@ impl RateInfo {
             retry_after: text("retry-after").and_then(|text| wait(text, server_time)),
             server_time,
         }
+    }
+
+    /// How long until the window ends, when no request is left in it. What would be longer than a minute is nonsense and
+    /// says nothing.
+    #[must_use]
+    pub fn used_up(&self) -> Option<Duration> {
+        if self.remaining != Some(0) {
+            return None;
+        }
+        let left = self.reset? - self.server_time?;
+        left.to_std().ok().filter(|left| *left <= WINDOW)
     }
 }
 
@@ -90,6 +104,23 @@ mod tests {
             let info = info(&[date, ("retry-after", value)]);
             assert_eq!(info.retry_after, secs.map(Duration::from_secs), "{value}");
         }
+    }
+
+    #[test]
+    fn a_window_without_requests_left_is_waited_for_and_never_long() {
+        let date = ("date", "Sun, 01 Mar 2026 12:00:00 GMT");
+        let none = ("x-ratelimit-remaining", "0");
+        for (reset, secs) in [
+            ("1772366412", Some(12)),
+            ("1772366300", None),
+            ("1872366400", None),
+            ("later", None),
+        ] {
+            let left = info(&[date, none, ("x-ratelimit-reset", reset)]).used_up();
+            assert_eq!(left, secs.map(Duration::from_secs), "{reset}");
+        }
+        assert_eq!(info(&[date, ("x-ratelimit-remaining", "1")]).used_up(), None);
+        assert_eq!(info(&[date]).used_up(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::breaker::Admission;
-use domain::effect::Class;
+use domain::effect::{Class, Kind};
 
 use crate::{Error, Store, Tx, effects::millis, tx::exactly_one};
 
@@ -18,6 +18,8 @@ pub use breaker::record;
 
 /// The window of the platform's limit.
 const WINDOW: Duration = Duration::from_secs(60);
+/// Between two searches while something more important is due.
+const SEARCH_YIELDS: Duration = Duration::from_secs(5);
 /// Old grants are swept away each time this many were given.
 const SWEEP_EVERY: i64 = 256;
 
@@ -143,6 +145,11 @@ pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit<'_>) -> Res
     {
         return Ok(Answer::Wait(wait));
     }
+    if class == Class::Search
+        && let Some(wait) = search_yields(tx, key, budget.next_seq, full).await?
+    {
+        return Ok(Answer::Wait(wait));
+    }
     let (admission, is_open) = breaker::admit(tx, key, limit).await?;
     if let Admission::Wait(wait) = admission {
         return Ok(if is_open {
@@ -156,6 +163,26 @@ pub async fn take(tx: &mut Tx, key: &str, class: Class, limit: Limit<'_>) -> Res
         Admission::Probe if !class.is_read() => Answer::Probe(grant),
         _ => Answer::Granted(grant),
     })
+}
+
+/// While something more important is due, one search after another lets it go first. How long until the next search.
+async fn search_yields(tx: &mut Tx, key: &str, next_seq: i64, full: u32) -> Result<Option<Duration>, Error> {
+    let seconds = sqlx::query_scalar!(
+        "-- budget::search_yields
+        SELECT EXTRACT(EPOCH FROM MAX(granted_at) + $4 * INTERVAL '1 millisecond' - clock_timestamp())::float8 AS wait
+        FROM scheduler.api_grants
+        WHERE key = $1 AND class = 'search' AND seq >= $2 AND granted_at > clock_timestamp() - $4 * INTERVAL '1 millisecond'
+          AND EXISTS (
+              SELECT FROM scheduler.effects
+              WHERE agent = $1 AND state = 'pending' AND kind <> $3 AND dead_reason IS NULL AND not_before <= now())",
+        key,
+        next_seq - i64::from(full),
+        Kind::Settle.name(),
+        millis(SEARCH_YIELDS),
+    )
+    .fetch_one(tx.connection())
+    .await?;
+    Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.001, 60.0))))
 }
 
 /// The platform takes a third as many uploads as other requests. How long until one more may go out.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clawgig::{Reply, Verdict};
+use clawgig::{RateInfo, Reply, Verdict};
 use domain::breaker::{Change, Outcome, Policy};
 use domain::effect::Class;
 use store::budget::{self, Answer, Grant, Limit};
@@ -188,7 +188,8 @@ impl Budget {
         let status = outcome.as_ref().err().and_then(clawgig::Error::status);
         let block = match verdict {
             Some(Verdict::Retry { after }) if status == Some(429) => Some(after.unwrap_or(Duration::from_secs(60))),
-            _ => None,
+            // Somebody else uses the key too.
+            _ => rate.filter(|_| limit_counts).and_then(RateInfo::used_up),
         };
         let call = self.desk.config.marketplace.request_timeout;
         let said = of_platform(outcome.as_ref().err());

@@ -77,6 +77,38 @@ async fn lesser_requests_are_spread_over_the_minute() {
 }
 
 #[tokio::test]
+async fn searches_let_what_is_due_go_first_and_are_not_starved_by_it() {
+    let database = Database::create().await.unwrap();
+    let store = store_of(&database, "scheduler");
+    fixture::agent(&store).await;
+    let (_gig, contract) = fixture::contract(&store, "c1").await;
+    let bid = fixture::effect(Kind::Message, "c1/1", contract, None);
+    run_tx!(store, "insert", |tx| effects::insert(tx, &bid).await).unwrap();
+    let later = async || {
+        let past = "UPDATE scheduler.api_budget SET last_paced_at = now() - INTERVAL '1 minute'";
+        testkit::execute(database.url(), past).await.unwrap();
+    };
+    assert!(matches!(take(&store, Class::Search).await, Answer::Granted(_)));
+    later().await;
+    let Answer::Wait(wait) = take(&store, Class::Search).await else {
+        panic!("a message is due")
+    };
+    assert!(wait <= Duration::from_secs(5), "{wait:?}");
+    assert!(matches!(take(&store, Class::Message).await, Answer::Granted(_)));
+    later().await;
+    let past = "UPDATE scheduler.api_grants SET granted_at = granted_at - INTERVAL '5 seconds'";
+    testkit::execute(database.url(), past).await.unwrap();
+    assert!(matches!(take(&store, Class::Search).await, Answer::Granted(_)));
+    later().await;
+    let sent = "UPDATE scheduler.effects SET state = 'done'";
+    testkit::execute(database.url(), sent).await.unwrap();
+    assert!(
+        matches!(take(&store, Class::Search).await, Answer::Granted(_)),
+        "nothing is due"
+    );
+}
+
+#[tokio::test]
 async fn a_grant_given_back_can_be_given_again_once() {
     let database = Database::create().await.unwrap();
     let store = store_of(&database, "scheduler");

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta};
 use clawgig::{RateInfo, Reply};
 use domain::effect::Class;
-use scheduler::budget::Budget;
+use scheduler::budget::{Budget, Denied};
 
 use crate::desk::Bench;
 
@@ -30,4 +31,28 @@ async fn a_learned_limit_can_rise_again() {
             "told {told}"
         );
     }
+}
+
+#[tokio::test]
+async fn when_somebody_else_used_the_key_up_calls_wait_before_they_are_refused() {
+    let bench = Bench::new().await;
+    let budget = Budget::new(Arc::clone(&bench.desk));
+    let now = DateTime::UNIX_EPOCH;
+    let told = |remaining| {
+        Ok::<_, clawgig::Error>(Reply {
+            value: (),
+            rate: RateInfo {
+                remaining: Some(remaining),
+                reset: Some(now + TimeDelta::seconds(20)),
+                server_time: Some(now),
+                ..RateInfo::default()
+            },
+        })
+    };
+    drop(budget.take("demo", Class::Deliver).await.unwrap());
+    budget.learn("demo", &told(1)).await;
+    drop(budget.take("demo", Class::Deliver).await.unwrap());
+    budget.learn("demo", &told(0)).await;
+    let denied = budget.take("demo", Class::Deliver).await.unwrap_err();
+    assert!(matches!(denied, Denied::Wait(_)), "{denied}");
 }
