@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::effect::{Class, State};
+use domain::effect::{Class, Kind, State};
 use store::effects::{self, Due};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -99,10 +99,16 @@ impl Courier {
         let mut round = Round::default();
         // What was denied once in a round need not ask again.
         let mut denied: HashSet<(String, Class)> = HashSet::new();
+        let mut looked_for: HashSet<String> = HashSet::new();
         for due in effects::due(&self.desk.store, ROUND).await? {
             let class = due.kind.class();
             let hopeless = class.is_some_and(|class| denied.contains(&(due.agent.clone(), class)));
             if hopeless || self.desk.soft.is_cancelled() {
+                continue;
+            }
+            // One walk looks for all lost bids of an agent.
+            let is_lost_bid = due.state == State::Unknown && due.kind == Kind::Propose;
+            if is_lost_bid && !looked_for.insert(due.agent.clone()) {
                 continue;
             }
             let walk = match due.state {

@@ -98,6 +98,34 @@ async fn a_proposal_goes_out_and_its_id_is_kept() {
 }
 
 #[tokio::test]
+async fn one_walk_through_the_list_tells_of_all_lost_bids() {
+    let bench = Bench::with(&[("MARKETPLACE__SETTLE", "5m"), ("BREAKER__FAILURES", "50")]).await;
+    let lost = json!([{ "on": "propose", "kind": "reset_after_commit", "count": 5 }]);
+    bench.market.put("/control/faults", lost).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(proposal(&bench).await.2);
+    }
+    bench.work();
+    for id in &ids {
+        until(&bench, *id, State::Unknown).await;
+    }
+    let spent = bench.count("scheduler.api_grants").await;
+    bench
+        .change("UPDATE scheduler.effects SET not_before = now() WHERE state = 'unknown'")
+        .await;
+    for id in &ids {
+        until(&bench, *id, State::Done).await;
+    }
+    assert_eq!(
+        bench.count("scheduler.api_grants").await - spent,
+        1,
+        "one request for all"
+    );
+    assert_eq!(proposals_on_the_market(&bench).await, 5);
+}
+
+#[tokio::test]
 async fn a_proposal_whose_answer_was_lost_is_found_by_a_read() {
     let bench = Bench::new().await;
     fault(&bench, "propose", "reset_after_commit", json!({})).await;
