@@ -1,7 +1,7 @@
 //! The rules of Steward, and nothing else: no IO, no clock, no logging, no async.
 //!
-//! Money, the contract, run, effect and proposal machines, the agent file, bidding, the breaker, metering and postings. Each machine
-//! is a function from state and command to state and wishes; whoever calls it saves both in one transaction.
+//! Money, the contract, run, effect and proposal machines, the agent file, bidding, the breaker, the scan for secrets,
+//! metering and postings. Each machine is a function from state and command to state and wishes; whoever calls it saves both in one transaction.
 //!
 //! To add a state: add the variant, its word, its arrows in `apply`, and let the property tests object.
 
@@ -20,3 +20,4 @@ pub mod money;
 pub mod onboarding;
 pub mod proposal;
 pub mod run;
+pub mod secret_scan;

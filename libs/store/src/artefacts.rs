@@ -20,6 +20,8 @@ pub struct Artefact {
     pub media_type: String,
     /// Where the marketplace keeps it, once uploaded.
     pub url: Option<String>,
+    /// What it holds that looks like a secret, in words.
+    pub secret: Option<String>,
 }
 
 /// Keeps one file of an attempt; the last upload of a name wins.
@@ -29,16 +31,18 @@ pub struct Artefact {
 pub async fn put(tx: &mut Tx, run: Uuid, attempt: i32, artefact: &Artefact) -> Result<(), Error> {
     sqlx::query!(
         "-- artefacts::put
-        INSERT INTO scheduler.artefacts (run_id, attempt, name, sha256, bytes, media_type)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO scheduler.artefacts (run_id, attempt, name, sha256, bytes, media_type, secret)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (run_id, attempt, name)
-        DO UPDATE SET sha256 = EXCLUDED.sha256, bytes = EXCLUDED.bytes, media_type = EXCLUDED.media_type",
+        DO UPDATE SET sha256 = EXCLUDED.sha256, bytes = EXCLUDED.bytes, media_type = EXCLUDED.media_type,
+                      secret = EXCLUDED.secret",
         run,
         attempt,
         artefact.name,
         artefact.sha256,
         artefact.bytes,
         artefact.media_type,
+        artefact.secret,
     )
     .execute(tx.connection())
     .await?;
@@ -53,7 +57,7 @@ pub async fn of_attempt(tx: &mut Tx, run: Uuid, attempt: i32) -> Result<Vec<Arte
     let artefacts = sqlx::query_as!(
         Artefact,
         "-- artefacts::of_attempt
-        SELECT name, sha256, bytes, media_type, url FROM scheduler.artefacts
+        SELECT name, sha256, bytes, media_type, url, secret FROM scheduler.artefacts
         WHERE run_id = $1 AND attempt = $2 ORDER BY name",
         run,
         attempt,
@@ -71,7 +75,7 @@ pub async fn of_run(store: &Store, run: Uuid) -> Result<Vec<Artefact>, Error> {
     let artefacts = sqlx::query_as!(
         Artefact,
         "-- artefacts::of_run
-        SELECT name, sha256, bytes, media_type, url FROM scheduler.artefacts
+        SELECT name, sha256, bytes, media_type, url, secret FROM scheduler.artefacts
         WHERE run_id = $1 AND attempt = (SELECT MAX(attempt) FROM scheduler.artefacts WHERE run_id = $1)
         ORDER BY name",
         run,
@@ -88,7 +92,7 @@ pub async fn of_run(store: &Store, run: Uuid) -> Result<Vec<Artefact>, Error> {
 pub async fn delivered(store: &Store, runs: &[Uuid]) -> Result<Vec<(Uuid, Artefact)>, Error> {
     let rows = sqlx::query!(
         "-- artefacts::delivered
-        SELECT a.run_id, a.name, a.sha256, a.bytes, a.media_type, a.url
+        SELECT a.run_id, a.name, a.sha256, a.bytes, a.media_type, a.url, a.secret
         FROM scheduler.artefacts AS a
         JOIN scheduler.runs AS r ON r.id = a.run_id AND r.attempt = a.attempt
         WHERE a.run_id = ANY($1) AND r.result -> 'files' ? a.name
@@ -108,6 +112,7 @@ pub async fn delivered(store: &Store, runs: &[Uuid]) -> Result<Vec<(Uuid, Artefa
                 bytes: row.bytes,
                 media_type: row.media_type,
                 url: row.url,
+                secret: row.secret,
             };
             (row.run_id, artefact)
         })
@@ -165,7 +170,7 @@ pub async fn delivered_before(store: &Store, contract: Uuid, revision_no: i32) -
     let files = sqlx::query_as!(
         Artefact,
         "-- artefacts::delivered_before, files
-        SELECT a.name, a.sha256, a.bytes, a.media_type, a.url
+        SELECT a.name, a.sha256, a.bytes, a.media_type, a.url, a.secret
         FROM scheduler.artefacts a
         JOIN scheduler.runs r ON r.id = a.run_id AND r.attempt = a.attempt
         WHERE r.id = $1 AND r.result -> 'files' ? a.name

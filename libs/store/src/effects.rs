@@ -27,8 +27,8 @@ pub struct NewEffect {
     pub kind: Kind,
     /// From `domain::effect::key`.
     pub natural_key: String,
-    /// A human has to release it first.
-    pub held: bool,
+    /// Why a human has to release it first.
+    pub held: Option<String>,
     /// It waits for this effect to be done.
     pub after: Option<Uuid>,
     /// What the courier needs to send it.

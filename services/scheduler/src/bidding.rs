@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::metrics::BIDS;
+use crate::outgoing::{self, Guard};
 use crate::payload;
 
 pub mod letter;
@@ -134,10 +135,12 @@ async fn place(
     traceparent: Option<&str>,
 ) -> Result<Verdict, Error> {
     let letter = write_letter(tx, agent, gig, &bid).await?;
-    let (reason, verdict) = match agent.mode {
-        Mode::Auto => (None, Verdict::Bid),
-        Mode::Ask => (Some(WAITS), Verdict::Held),
-        Mode::Shadow | Mode::Off => (Some(SHADOW), Verdict::Shadow),
+    let secret = Guard::default().text("the cover letter", &letter);
+    let (reason, verdict) = match (agent.mode, &secret) {
+        (Mode::Auto, None) => (None, Verdict::Bid),
+        (Mode::Auto | Mode::Ask, Some(why)) => (Some(why.as_str()), Verdict::Held),
+        (Mode::Ask, None) => (Some(WAITS), Verdict::Held),
+        (Mode::Shadow | Mode::Off, _) => (Some(SHADOW), Verdict::Shadow),
     };
     let considered = NewProposal {
         reason: reason.map(str::to_owned),
@@ -163,7 +166,7 @@ async fn place(
         agent: agent.name.clone(),
         kind: Kind::Propose,
         natural_key: key::propose(&gig.external_id),
-        held: verdict == Verdict::Held,
+        held: reason.map(str::to_owned),
         after: None,
         payload: payload::to_value(&propose),
         gig_id: Some(bid.gig_id),
@@ -173,7 +176,10 @@ async fn place(
         pause: Duration::ZERO,
         traceparent: traceparent.map(str::to_owned),
     };
-    effects::insert(tx, &effect).await?;
+    let id = effects::insert(tx, &effect).await?;
+    if let Some(why) = &secret {
+        outgoing::tell(tx, &agent.name, id, why).await?;
+    }
     Ok(verdict)
 }
 

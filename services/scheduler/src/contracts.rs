@@ -247,7 +247,7 @@ fn effect_of(contract: &Contract, kind: effect::Kind, natural_key: String, trace
         agent: contract.agent.clone(),
         kind,
         natural_key,
-        held: false,
+        held: None,
         after: None,
         payload: json!({}),
         gig_id: contract.gig_id,

@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod objects;
 pub mod observe;
 pub mod onboarding;
+mod outgoing;
 pub mod payload;
 mod reads;
 pub mod reconcile;

@@ -14,7 +14,7 @@ use crate::{Error, Tx, tx::exactly_one};
 /// # Errors
 /// When the insert fails.
 pub async fn insert(tx: &mut Tx, new: &NewEffect) -> Result<Uuid, Error> {
-    let state = if new.held {
+    let state = if new.held.is_some() {
         State::Held
     } else if new.after.is_some() {
         State::Blocked
@@ -25,16 +25,16 @@ pub async fn insert(tx: &mut Tx, new: &NewEffect) -> Result<Uuid, Error> {
         "-- effects::insert
         INSERT INTO scheduler.effects AS known
             (id, agent, kind, natural_key, state, after_id, priority, payload, gig_id, contract_id, run_id, not_before,
-             traceparent, updated_by)
+             error, traceparent, updated_by)
         VALUES ($1, $2, $3, $4,
             CASE WHEN $5 = 'blocked' AND EXISTS (SELECT FROM scheduler.effects p WHERE p.id = $6 AND p.state = 'done')
                  THEN 'pending' ELSE $5 END,
-            $6, $7, $8, $9, $10, $11, now() + $12 * INTERVAL '1 millisecond', $13, $14)
+            $6, $7, $8, $9, $10, $11, now() + $12 * INTERVAL '1 millisecond', $13, $14, $15)
         ON CONFLICT (agent, kind, natural_key) DO UPDATE
         SET state = excluded.state, after_id = excluded.after_id, priority = excluded.priority,
             payload = excluded.payload, gig_id = excluded.gig_id, contract_id = excluded.contract_id,
             run_id = excluded.run_id, not_before = excluded.not_before, attempts = 0, away_since = NULL,
-            maybe_sent_at = NULL, absent_reads = 0, proof = NULL, error = NULL, dead_reason = NULL,
+            maybe_sent_at = NULL, absent_reads = 0, proof = NULL, error = excluded.error, dead_reason = NULL,
             traceparent = excluded.traceparent, created_at = now(), updated_at = now(), updated_by = excluded.updated_by
         WHERE known.state = 'cancelled'
         RETURNING id",
@@ -50,6 +50,7 @@ pub async fn insert(tx: &mut Tx, new: &NewEffect) -> Result<Uuid, Error> {
         new.contract_id,
         new.run_id,
         millis(new.pause),
+        new.held.as_deref(),
         new.traceparent,
         tx.name,
     )

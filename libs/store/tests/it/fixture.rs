@@ -63,7 +63,7 @@ pub fn effect(kind: Kind, natural_key: &str, contract: Uuid, after: Option<Uuid>
         agent: "demo".to_owned(),
         kind,
         natural_key: natural_key.to_owned(),
-        held: false,
+        held: None,
         after,
         payload: serde_json::json!({}),
         gig_id: None,

@@ -30,6 +30,7 @@ async fn worked_on(store: &Store, name: &str) -> Uuid {
         bytes: 1,
         media_type: "text/plain".to_owned(),
         url: None,
+        secret: None,
     };
     let upload = fixture::effect(Kind::Upload, &format!("{name}/u"), contract, None);
     run_tx!(store, "fixture", |tx| {

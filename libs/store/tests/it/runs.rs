@@ -256,6 +256,7 @@ async fn a_delivery_is_what_the_last_result_named() {
         bytes: 5,
         media_type: "text/plain".to_owned(),
         url: None,
+        secret: None,
     };
     let note = Note {
         result: Some(serde_json::json!({ "type": "result", "notes": "Here.", "files": ["report.md"] })),

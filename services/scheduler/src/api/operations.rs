@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 use super::page::{self, Asked};
 use super::{Api, acts, looks, optional, shapes};
 use crate::error::{Error, of_store};
+use crate::outgoing;
 use crate::wake::Topic;
 
 /// Overviews on their way to one watcher.
@@ -236,6 +237,7 @@ impl Api {
             {
                 proposals::advance(tx, &proposal, &proposal::State::Skipped, None, error.as_deref()).await?;
             }
+            outgoing::decided(tx, id).await?;
             audit::record(tx, actor, action, &id.to_string(), Some(reason)).await?;
             Ok(())
         })?;

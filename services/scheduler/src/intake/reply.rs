@@ -73,7 +73,7 @@ async fn acknowledge(tx: &mut Tx, heard: &Heard<'_>, traceparent: Option<&str>) 
         agent: contract.agent.clone(),
         kind: Kind::Message,
         natural_key: key::message(contract.id, &format!("ack/{slot}")),
-        held: false,
+        held: None,
         after: None,
         payload: payload::to_value(&said),
         gig_id: contract.gig_id,

@@ -63,7 +63,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         if command == Command::Succeed
             && let Some(result) = &note.result
         {
-            deliver::wish(tx, &row, result).await?;
+            deliver::wish(&floor.desk, tx, &row, result).await?;
         }
         if step.parked {
             park(floor, tx, &row, note.error.as_deref()).await?;

@@ -5,61 +5,67 @@ use std::time::Duration;
 use domain::effect::{Kind as EffectKind, key};
 use domain::run::Kind;
 use serde_json::Value;
+use store::agents::{self, Agent};
 use store::artefacts::Artefact;
 use store::contracts::Contract;
 use store::effects::{self, NewEffect};
 use store::runs::Run;
-use store::{Tx, agents, artefacts};
+use store::{Tx, artefacts};
 use uuid::Uuid;
 
 use super::events;
+use crate::desk::Desk;
 use crate::error::Error;
+use crate::outgoing::{self, Guard};
 use crate::payload;
 
 /// The platform's limit of a message, characters.
 const MESSAGE: usize = 5000;
 
 /// Wishes for what a result asks for. The run row is the one that was leased.
-pub(super) async fn wish(tx: &mut Tx, run: &Run, result: &Value) -> Result<(), Error> {
+pub(super) async fn wish(desk: &Desk, tx: &mut Tx, run: &Run, result: &Value) -> Result<(), Error> {
     let Some(contract_id) = run.contract_id else {
         return Ok(());
     };
     let contract = store::contracts::lock(tx, contract_id).await?;
+    let agent = agents::read(tx, &run.agent).await?;
+    let guard = Guard::new(desk, &agent)?;
     match run.kind {
-        Kind::Work | Kind::Revise => delivery(tx, run, &contract, result).await,
-        Kind::Reply => reply(tx, run, &contract, result).await,
+        Kind::Work | Kind::Revise => delivery(tx, (run, &agent, &guard), &contract, result).await,
+        Kind::Reply => reply(tx, (run, &guard), &contract, result).await,
         Kind::Propose => Ok(()),
     }
 }
 
-/// upload → … → upload → deliver: each waits for the one before. Above the agent's limit a human releases the first.
-async fn delivery(tx: &mut Tx, run: &Run, contract: &Contract, result: &Value) -> Result<(), Error> {
+/// upload → … → upload → deliver: each waits for the one before. Above the agent's limit, or when anything of it holds
+/// what looks like a secret, a human releases the first.
+async fn delivery(
+    tx: &mut Tx,
+    (run, agent, guard): (&Run, &Agent, &Guard),
+    contract: &Contract,
+    result: &Value,
+) -> Result<(), Error> {
     let revision_no = u32::try_from(run.revision_no).unwrap_or(0);
     let attempt = i32::try_from(run.machine.attempt).unwrap_or(i32::MAX);
-    let agent = agents::read(tx, &run.agent).await?;
-    let limit = agent.spec.delivery.approve_above_usdc;
-    let mut held = limit.is_some_and(|limit| contract.amount > limit);
-    let mut after = None;
     // Files of a checkpoint are kept too, but only what the result names is delivered.
     let named = result.get("files").and_then(Value::as_array);
     let is_named = |artefact: &Artefact| named.is_some_and(|names| names.iter().any(|name| name == &artefact.name));
-    for artefact in artefacts::of_attempt(tx, run.id, attempt).await? {
-        if !is_named(&artefact) {
-            continue;
-        }
-        let upload = upload(run, contract, revision_no, &artefact, held, after);
+    let mut files = artefacts::of_attempt(tx, run.id, attempt).await?;
+    files.retain(is_named);
+    let notes = result.get("notes").and_then(Value::as_str).unwrap_or_default();
+    let secret = secret_in(guard, notes, &files);
+    let mut held = secret.clone().or_else(|| above_limit(agent, contract));
+    let (mut first, mut after) = (None, None);
+    for artefact in &files {
+        let upload = upload(run, contract, revision_no, artefact, held.take(), after);
         after = Some(effects::insert(tx, &upload).await?);
-        held = false;
+        first = first.or(after);
     }
     let deliver = payload::Deliver {
         contract_external_id: contract.external_id.clone(),
         revision_no,
         attempt,
-        notes: result
-            .get("notes")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
+        notes: notes.to_owned(),
     };
     let natural_key = key::deliver(contract.id, revision_no);
     let deliver = new(
@@ -70,8 +76,28 @@ async fn delivery(tx: &mut Tx, run: &Run, contract: &Contract, result: &Value) -
         held,
         after,
     );
-    effects::insert(tx, &deliver).await?;
+    let deliver = effects::insert(tx, &deliver).await?;
+    if let Some(why) = secret {
+        outgoing::tell(tx, &run.agent, first.unwrap_or(deliver), &why).await?;
+    }
     Ok(())
+}
+
+fn secret_in(guard: &Guard, notes: &str, files: &[Artefact]) -> Option<String> {
+    let in_file = |file: &Artefact| Some(outgoing::why(&file.name, file.secret.as_deref()?));
+    guard
+        .text("the delivery's notes", notes)
+        .or_else(|| files.iter().find_map(in_file))
+}
+
+fn above_limit(agent: &Agent, contract: &Contract) -> Option<String> {
+    let limit = agent.spec.delivery.approve_above_usdc?;
+    (contract.amount > limit).then(|| {
+        format!(
+            "the contract is worth {} USDC, more than delivery.approve_above_usdc = {limit}",
+            contract.amount
+        )
+    })
 }
 
 fn upload(
@@ -79,7 +105,7 @@ fn upload(
     contract: &Contract,
     revision_no: u32,
     artefact: &Artefact,
-    held: bool,
+    held: Option<String>,
     after: Option<Uuid>,
 ) -> NewEffect {
     let upload = payload::Upload {
@@ -100,7 +126,7 @@ fn upload(
     )
 }
 
-async fn reply(tx: &mut Tx, run: &Run, contract: &Contract, result: &Value) -> Result<(), Error> {
+async fn reply(tx: &mut Tx, (run, guard): (&Run, &Guard), contract: &Contract, result: &Value) -> Result<(), Error> {
     let Some(text) = result
         .get("text")
         .and_then(Value::as_str)
@@ -116,22 +142,24 @@ async fn reply(tx: &mut Tx, run: &Run, contract: &Contract, result: &Value) -> R
         text: text.chars().take(MESSAGE).collect(),
     };
     let natural_key = key::message(contract.id, &format!("run/{}", run.id));
-    effects::insert(
-        tx,
-        &new(
-            run,
-            EffectKind::Message,
-            natural_key,
-            payload::to_value(&message),
-            false,
-            None,
-        ),
-    )
-    .await?;
+    let held = guard.text("the reply", text);
+    let said = payload::to_value(&message);
+    let effect = new(run, EffectKind::Message, natural_key, said, held.clone(), None);
+    let id = effects::insert(tx, &effect).await?;
+    if let Some(why) = held {
+        outgoing::tell(tx, &run.agent, id, &why).await?;
+    }
     Ok(())
 }
 
-fn new(run: &Run, kind: EffectKind, natural_key: String, payload: Value, held: bool, after: Option<Uuid>) -> NewEffect {
+fn new(
+    run: &Run,
+    kind: EffectKind,
+    natural_key: String,
+    payload: Value,
+    held: Option<String>,
+    after: Option<Uuid>,
+) -> NewEffect {
     NewEffect {
         agent: run.agent.clone(),
         kind,

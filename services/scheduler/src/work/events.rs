@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::Floor;
 use crate::contracts;
+use crate::desk::Desk;
 use crate::error::Error;
+use crate::outgoing::{self, Guard};
 use crate::payload;
 use crate::wake::Topic;
 
@@ -49,7 +51,7 @@ pub(super) async fn keep(floor: &Floor, event: RunEvent) {
                 } else {
                     message.key.clone()
                 };
-                wish_message(tx, &row, &key, &message.text).await
+                wish_message(&floor.desk, tx, &row, &key, &message.text).await
             }
             Said::CheckpointJson(json) if json.len() <= CHECKPOINT => {
                 if let Ok(checkpoint) = serde_json::from_str::<Value>(json) {
@@ -70,7 +72,13 @@ pub(super) async fn keep(floor: &Floor, event: RunEvent) {
     }
 }
 
-async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &str) -> Result<bool, Error> {
+async fn wish_message(
+    desk: &Desk,
+    tx: &mut store::Tx,
+    run: &Run,
+    message_key: &str,
+    text: &str,
+) -> Result<bool, Error> {
     let Some(contract_id) = run.contract_id else {
         return Ok(false);
     };
@@ -81,6 +89,8 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
     if !may_write(tx, contract_id).await? {
         return Ok(false);
     }
+    let agent = store::agents::read(tx, &run.agent).await?;
+    let held = Guard::new(desk, &agent)?.text("the message", text);
     let message = payload::Message {
         contract_external_id: contract.external_id,
         text: text.chars().take(MESSAGE).collect(),
@@ -89,7 +99,7 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
         agent: run.agent.clone(),
         kind: Kind::Message,
         natural_key: key::message(contract_id, message_key),
-        held: false,
+        held: held.clone(),
         after: None,
         payload: payload::to_value(&message),
         gig_id: run.gig_id,
@@ -99,7 +109,10 @@ async fn wish_message(tx: &mut store::Tx, run: &Run, message_key: &str, text: &s
         pause: Duration::ZERO,
         traceparent: run.traceparent.clone(),
     };
-    effects::insert(tx, &effect).await?;
+    let id = effects::insert(tx, &effect).await?;
+    if let Some(why) = held {
+        outgoing::tell(tx, &run.agent, id, &why).await?;
+    }
     Ok(true)
 }
 

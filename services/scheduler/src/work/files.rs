@@ -13,6 +13,7 @@ use super::{Chunks, Floor};
 use crate::error::{Error, of_store};
 use crate::jobs;
 use crate::objects::{Folder, Objects};
+use crate::outgoing::Guard;
 
 /// Largest piece sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -80,6 +81,11 @@ pub(super) async fn put(floor: &Floor, mut said: Streaming<PutArtefactRequest>) 
         let why = format!("{} has {} bytes; at most {limit} are taken", header.name, header.bytes);
         return Err(status(Code::Invalid, "TOO_LARGE", why));
     }
+    let held = store::run_tx!(floor.desk.store, "artefact_lease", |tx| runs::held(tx, run, token)
+        .await);
+    let agent = held.map_err(lease_lost)?.agent;
+    let agent = store::agents::get(&floor.desk.store, &agent).await.map_err(of_store)?;
+    let guard = Guard::new(&floor.desk, &agent).map_err(of_store)?;
     if !floor.objects.is_fresh(Folder::Artefacts, &header.sha256).await? {
         let mut writer = floor
             .objects
@@ -92,21 +98,27 @@ pub(super) async fn put(floor: &Floor, mut said: Streaming<PutArtefactRequest>) 
         }
         writer.finish().await?;
     }
-    let (artefact, attempt) = row(&header);
+    let (mut artefact, attempt) = row(&header);
+    artefact.secret = guard.object(&floor.objects, &header.sha256).await?.map(str::to_owned);
     store::run_tx!(floor.desk.store, "artefact_put", Error, |tx| {
         runs::held(tx, run, token).await?;
         Ok(artefacts::put(tx, run, attempt, &artefact).await?)
     })
     .map_err(|error| match error {
-        Error::Store(store::Error::Stale { .. }) => {
-            status(Code::Refused, "LEASE_LOST", "the run's lease is no longer yours")
-        }
+        Error::Store(error) => lease_lost(error),
         other => other.into(),
     })?;
     Ok(PutArtefactResponse {
         sha256: header.sha256,
         bytes: header.bytes,
     })
+}
+
+fn lease_lost(error: store::Error) -> Status {
+    match error {
+        store::Error::Stale { .. } => status(Code::Refused, "LEASE_LOST", "the run's lease is no longer yours"),
+        other => of_store(other),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Status> {
@@ -128,6 +140,7 @@ fn row(header: &ArtefactHeader) -> (Artefact, i32) {
         bytes: i64::try_from(header.bytes).unwrap_or(i64::MAX),
         media_type: header.media_type.clone(),
         url: None,
+        secret: None,
     };
     (artefact, i32::try_from(header.attempt).unwrap_or(i32::MAX))
 }

@@ -21,7 +21,7 @@ pub fn effect(kind: Kind, natural_key: String, payload: Value) -> NewEffect {
         agent: "demo".to_owned(),
         kind,
         natural_key,
-        held: false,
+        held: None,
         after: None,
         payload,
         gig_id: None,

@@ -25,6 +25,7 @@ mod patience;
 mod reconcile;
 mod resumed;
 mod retention;
+mod secrets;
 mod steering;
 mod threads;
 mod webhooks;

@@ -46,6 +46,7 @@ async fn bytes_that_no_row_names_are_removed_when_they_are_old() {
         bytes: 5,
         media_type: "text/plain".to_owned(),
         url: None,
+        secret: None,
     };
     run_tx!(bench.desk.store, "fixture", |tx| {
         let run = store::runs::insert(tx, &run).await?;

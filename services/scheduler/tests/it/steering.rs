@@ -87,7 +87,7 @@ async fn a_refused_delivery_goes_out_after_all_only_behind_what_it_follows() {
             agent: "demo".to_owned(),
             kind,
             natural_key: contract.to_string(),
-            held: after.is_none(),
+            held: after.is_none().then(|| "looked at first".to_owned()),
             after,
             payload: serde_json::json!({}),
             gig_id: None,
