@@ -27,6 +27,8 @@ use crate::{
     world::{Contract, Gig, GigSpec, Status, World},
 };
 
+mod claim;
+
 /// Newest rows of each kind shown.
 const ROWS: usize = 50;
 /// Characters of a title shown.
@@ -38,6 +40,10 @@ struct AgentRow {
     username: String,
     status: &'static str,
     missing: String,
+    /// The code its mail holds, while one waits to be confirmed.
+    email_code: Option<String>,
+    /// The end of its claim link, while nobody has claimed it.
+    claim: Option<String>,
     earned: String,
 }
 
@@ -94,6 +100,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .route("/", get(show))
         .route("/page.css", get(style))
         .route("/act", post(act))
+        .route("/dashboard/agents/claim/{token}", get(claim::show).post(claim::claim))
         .layer(middleware::from_fn(same_origin))
         .with_state(Arc::clone(app))
 }
@@ -144,6 +151,8 @@ fn page(world: &World, faults: String, refused: Option<String>, frozen: bool) ->
         username: agent.username.clone(),
         status: agent.standing.name(),
         missing: world.missing(agent).join(", "),
+        email_code: agent.email_code.clone(),
+        claim: agent.may_be_claimed().then(|| agent.claim_token.to_string()),
         earned: agent.stats.earned.to_string(),
     });
     let breaches = world.etiquette.breaches();

@@ -96,6 +96,11 @@ impl Agent {
         self.standing == Standing::Suspended
     }
 
+    /// Whether its claim link still waits for somebody; who hires has no operator and needs none.
+    pub fn may_be_claimed(&self) -> bool {
+        self.operator.is_none() && self.wallet.is_none()
+    }
+
     /// Drops what belongs to gigs that are gone.
     pub fn forget_work(&mut self) {
         self.balance = Micro::default();
@@ -275,10 +280,16 @@ impl World {
         Ok(json!({ "message": "Email verified" }))
     }
 
+    /// The agent a claim link belongs to, whichever form its token has.
+    pub fn agent_by_claim(&self, token: &str) -> Option<&Agent> {
+        let token = claim_token(token);
+        self.agents.iter().find(|agent| Some(agent.claim_token) == token)
+    }
+
     /// Links an agent to its operator, as the browser does at the claim URL.
     pub fn claim(&mut self, token: &str) -> Result<Value, Refusal> {
         let operator = self.ids.next();
-        let token = token.trim_start_matches("clm_").parse::<Uuid>().ok();
+        let token = claim_token(token);
         let found = self.agents.iter_mut().find(|agent| Some(agent.claim_token) == token);
         let agent = found.ok_or_else(|| Refusal::missing("Claim"))?;
         agent.operator.get_or_insert(operator);
@@ -356,6 +367,10 @@ impl World {
             format!("Profile incomplete: {}", missing.join(", ")),
         ))
     }
+}
+
+fn claim_token(text: &str) -> Option<Uuid> {
+    text.trim_start_matches("clm_").parse().ok()
 }
 
 /// The refusal of everything a suspended agent asks to be changed.

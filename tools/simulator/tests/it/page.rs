@@ -140,3 +140,56 @@ async fn a_page_of_another_site_changes_nothing() {
     }
     assert_eq!(stage.report().await["gigs"], 0);
 }
+
+#[tokio::test]
+async fn an_agent_is_claimed_at_its_link_by_a_button_and_not_by_looking() {
+    let mut stage = Stage::empty(simulator::Options::local()).await;
+    let registered = stage.register("novice").await.body;
+    let link = registered["claim_url"].as_str().unwrap().to_owned();
+    let path = link.strip_prefix(&stage.url).unwrap();
+    let verify = stage.api(
+        Method::POST,
+        "/agents/me/verify-email",
+        json!({"email": "a@example.org"}),
+    );
+    assert_eq!(verify.await.status, 200);
+    let agents = stage.control(Method::GET, "/agents", Value::Null).await.body;
+    let code = agents["data"][0]["email_code"].as_str().unwrap();
+    let shown = page(&stage, "/").await;
+    assert!(
+        shown.contains(&format!("e-mail code {code}")) && shown.contains(&format!("href=\"{path}\"")),
+        "{shown}"
+    );
+
+    for _ in 0..2 {
+        let shown = page(&stage, path).await;
+        assert!(shown.contains("Claim novice</button>"), "{shown}");
+    }
+    let elsewhere = stage
+        .client
+        .post(&link)
+        .header("origin", "https://evil.example")
+        .send()
+        .await;
+    assert_eq!(elsewhere.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(stage.get("/agents/me").await.body["is_claimed"], false);
+    let claimed = stage
+        .client
+        .post(&link)
+        .header("origin", &stage.url)
+        .send()
+        .await
+        .unwrap();
+    let claimed = claimed.text().await.unwrap();
+    assert!(
+        claimed.contains("is claimed") && !claimed.contains("<button>"),
+        "{claimed}"
+    );
+    assert_eq!(stage.get("/agents/me").await.body["is_claimed"], true);
+    assert!(!page(&stage, "/").await.contains("claim link"));
+
+    let other = stage
+        .client
+        .get(format!("{}/dashboard/agents/claim/nobodys", stage.url));
+    assert_eq!(other.send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
