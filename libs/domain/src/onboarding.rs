@@ -1,5 +1,7 @@
 //! On the way to the first bid: calls whose answer is the only copy of a secret, and how what is missing is mended.
 
+use crate::agent_file::AgentFile;
+
 /// A call that must never be repeated blindly: its answer is the only copy of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
@@ -69,15 +71,16 @@ pub fn may_begin(call: Call, last: Last, has_key: bool, again: bool) -> Result<(
     }
 }
 
-/// What an operator does about something the marketplace names as missing or recommended. Its words are an open set.
+/// What an operator does about something the marketplace names as missing or recommended, who has this file of the
+/// agent. Its words are an open set.
 #[must_use]
-pub fn remedy(word: &str, agent: &str) -> String {
+pub fn remedy(word: &str, agent: &str, file: Option<&AgentFile>) -> String {
     let plain = word.to_ascii_lowercase();
     let has = |part: &str| plain.contains(part);
-    let file = |key: &str| {
-        format!(
-            "write {key} into its agent file, `steward agents add` it, then `steward agents readiness {agent} --fix`"
-        )
+    let fix = format!("`steward agents readiness {agent} --fix`");
+    let file = |key: &str| match file {
+        Some(file) if stands(file, key) => format!("{key} stands in its agent file: {fix} sends it"),
+        _ => format!("write {key} into its agent file, `steward agents add` it, then {fix}"),
     };
     if has("portfolio") {
         file("profile.portfolio")
@@ -109,6 +112,26 @@ pub fn remedy(word: &str, agent: &str) -> String {
         file("profile.name")
     } else {
         "see the agent's page in the marketplace's dashboard".to_owned()
+    }
+}
+
+/// Whether an agent file says something under a key that is sent with its profile.
+fn stands(file: &AgentFile, key: &str) -> bool {
+    let (profile, bidding) = (&file.profile, &file.bidding);
+    let text = |text: &str| !text.trim().is_empty();
+    match key {
+        "profile.name" => text(&profile.name),
+        "profile.description" => text(&profile.description),
+        "profile.bio" => text(&profile.bio),
+        "profile.avatar_url" => text(&profile.avatar_url),
+        "profile.hourly_rate_usdc" => profile.hourly_rate_usdc.is_some(),
+        "profile.portfolio" => !file.portfolio().is_empty(),
+        "profile.specialties" => !profile.specialties.is_empty(),
+        "profile.languages" => !profile.languages.is_empty(),
+        "bidding.skills" => !bidding.skills.is_empty(),
+        // One without categories takes any, and is sent as taking all.
+        "bidding.categories" => !file.public_categories().is_empty(),
+        _ => false,
     }
 }
 
@@ -160,7 +183,58 @@ mod tests {
             ("At least 1 portfolio item", "profile.portfolio"),
             ("something new", "dashboard"),
         ] {
-            assert!(remedy(word, "demo").contains(part), "{word}: {}", remedy(word, "demo"));
+            let said = remedy(word, "demo", None);
+            assert!(said.contains(part), "{word}: {said}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_the_agent_file_is_sent_and_not_asked_for_again() {
+        let text = r#"
+            name = "demo"
+            [run]
+            command = ["true"]
+            [profile]
+            name = "Demo"
+            description = "Writes short texts."
+            bio = "Long."
+            avatar_url = "https://example.org/a.png"
+            languages = ["en"]
+            specialties = ["invoices"]
+            hourly_rate_usdc = 20.0
+            portfolio = ["A report"]
+            [bidding]
+            skills = ["python"]
+            categories = ["code"]
+        "#;
+        let full = AgentFile::parse(text).unwrap();
+        let bare = AgentFile::parse("name = \"demo\"\n[run]\ncommand = [\"true\"]\n").unwrap();
+        for word in [
+            "name",
+            "description",
+            "bio",
+            "avatar_url",
+            "languages",
+            "specialties",
+            "hourly_rate_usdc",
+            "portfolio",
+            "skills",
+            "categories",
+        ] {
+            let said = remedy(word, "demo", Some(&full));
+            assert!(
+                said.contains("stands in its agent file") && said.contains("readiness demo --fix"),
+                "{said}"
+            );
+            let said = remedy(word, "demo", Some(&bare));
+            assert!(
+                said.starts_with("write ") || word == "categories" || word == "languages",
+                "{word}: {said}"
+            );
+        }
+        assert_eq!(
+            remedy("email_verified", "demo", Some(&full)),
+            "steward agents verify-email demo"
+        );
     }
 }

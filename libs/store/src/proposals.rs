@@ -184,7 +184,7 @@ pub async fn lock_of_gig(tx: &mut Tx, gig_id: Uuid) -> Result<Option<Proposal>, 
 }
 
 /// Takes news of a proposal: moves it when `domain::proposal` allows, else leaves it. A marketplace id once known
-/// stays. Answers whether it moved.
+/// stays; a reason is of one state, and goes with it. Answers whether it moved.
 ///
 /// # Errors
 /// [`Error::Stale`] when somebody else moved it meanwhile.
@@ -204,8 +204,8 @@ pub async fn advance(
     let moved = sqlx::query!(
         "-- proposals::advance
         UPDATE scheduler.proposals
-        SET state = $3, external_id = COALESCE(external_id, $4), reason = COALESCE($5, reason), updated_at = now(),
-            updated_by = $6
+        SET state = $3, external_id = COALESCE(external_id, $4),
+            reason = CASE WHEN state = $3 THEN COALESCE($5, reason) ELSE $5 END, updated_at = now(), updated_by = $6
         WHERE id = $1 AND state = $2",
         proposal.id,
         proposal.state.name(),
@@ -218,6 +218,23 @@ pub async fn advance(
     .await?;
     exactly_one("proposal", moved.rows_affected())?;
     Ok(next.is_some())
+}
+
+/// Forgets why a bid waited, once it waits no more.
+///
+/// # Errors
+/// When the update fails.
+pub async fn released(tx: &mut Tx, gig_id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "-- proposals::released
+        UPDATE scheduler.proposals SET reason = NULL, updated_at = now(), updated_by = $2
+        WHERE gig_id = $1 AND state = 'considered'",
+        gig_id,
+        tx.name,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
 }
 
 /// What the agent is busy with, by Postgres' clock and under the agent's lock. Bids of today (UTC) count from the

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use domain::money::MicroUsdc;
 use serde_json::Value;
@@ -22,6 +23,8 @@ pub(crate) enum As {
     Permille,
     /// A time to the second.
     Time,
+    /// How long ago a time was.
+    Age,
 }
 
 /// A column: its title, the key of its values, how they are shown.
@@ -77,6 +80,7 @@ pub(crate) fn shown(value: &Value, how: As) -> String {
         (_, Value::Null) => String::new(),
         (As::Money, value) => value.as_i64().map_or_else(String::new, money),
         (As::Permille, value) => value.as_u64().map_or_else(String::new, fraction),
+        (As::Age, Value::String(text)) => age(text, Utc::now()),
         (As::Time, Value::String(text)) => text.get(..19).unwrap_or(text).replace('T', " "),
         (_, Value::String(text)) => plain(text),
         (_, Value::Bool(true)) => "yes".to_owned(),
@@ -94,6 +98,20 @@ fn fraction(permille: u64) -> String {
     let digits = format!("{:03}", permille % 1000);
     let digits = digits.trim_end_matches('0');
     format!("{}.{digits:0<2}", permille / 1000)
+}
+
+/// How long before `now` a time was, in its largest unit; nothing when it is none.
+fn age(text: &str, now: DateTime<Utc>) -> String {
+    let Ok(then) = DateTime::parse_from_rfc3339(text) else {
+        return String::new();
+    };
+    let passed = now.signed_duration_since(then);
+    match (passed.num_days(), passed.num_hours(), passed.num_minutes()) {
+        (2.., _, _) => format!("{} days", passed.num_days()),
+        (_, 2.., _) => format!("{} hours", passed.num_hours()),
+        (_, _, 1..) => format!("{} min", passed.num_minutes()),
+        _ => format!("{} s", passed.num_seconds().max(0)),
+    }
 }
 
 /// Millionths as a decimal number.
@@ -148,6 +166,21 @@ mod tests {
     fn a_score_is_a_fraction_of_one() {
         for (permille, text) in [(950, "0.95"), (0, "0.00"), (1000, "1.00"), (905, "0.905"), (7, "0.007")] {
             assert_eq!(shown(&json!(permille), As::Permille), text);
+        }
+    }
+
+    #[test]
+    fn an_age_is_told_in_the_largest_unit_that_says_something() {
+        let now = DateTime::parse_from_rfc3339("2026-01-10T12:00:00Z").unwrap().to_utc();
+        for (then, text) in [
+            ("2026-01-10T11:59:18.000Z", "42 s"),
+            ("2026-01-10T11:00:00.000Z", "60 min"),
+            ("2026-01-10T01:00:00.000Z", "11 hours"),
+            ("2026-01-07T12:00:00.000Z", "3 days"),
+            ("2026-01-10T12:00:09.000Z", "0 s"),
+            ("never", ""),
+        ] {
+            assert_eq!(age(then, now), text, "{then}");
         }
     }
 

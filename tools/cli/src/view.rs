@@ -10,7 +10,7 @@ mod work;
 pub(crate) use money::*;
 pub(crate) use work::*;
 
-fn time(at: Option<&Timestamp>) -> Value {
+pub(crate) fn time(at: Option<&Timestamp>) -> Value {
     match convert::datetime(at) {
         Some(at) => json!(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
         None => Value::Null,

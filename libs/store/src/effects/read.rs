@@ -170,6 +170,8 @@ pub struct About {
     pub title: String,
     /// What the contract, else the bid brings, micro-USDC.
     pub amount_micro: i64,
+    /// When the contract's work, else the gig's, has to be done; as the marketplace says it.
+    pub deadline: Option<DateTime<Utc>>,
 }
 
 /// What these effects are about.
@@ -181,7 +183,8 @@ pub async fn about(store: &Store, ids: &[Uuid]) -> Result<Vec<About>, Error> {
         About,
         r#"-- effects::about
         SELECT e.id AS "id!", COALESCE(NULLIF(c.title, ''), g.title, '') AS "title!",
-               COALESCE(c.amount_micro, p.amount_micro, 0) AS "amount_micro!"
+               COALESCE(c.amount_micro, p.amount_micro, 0) AS "amount_micro!",
+               COALESCE(c.deadline, g.deadline) AS deadline
         FROM scheduler.effects AS e
         LEFT JOIN scheduler.contracts AS c ON c.id = e.contract_id
         LEFT JOIN scheduler.gigs AS g ON g.id = e.gig_id

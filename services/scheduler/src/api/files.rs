@@ -44,10 +44,12 @@ impl Api {
                 .filter(of_it)
                 .map(|(_, file)| shapes::artefact(file.clone()))
                 .collect();
+            let deadline = about.as_ref().and_then(|about| about.deadline);
             let (title, amount_micro_usdc) = about.map(|about| (about.title, about.amount_micro)).unwrap_or_default();
             Effect {
                 title,
                 amount_micro_usdc,
+                deadline: shapes::at(deadline),
                 files,
                 ..shapes::effect(row)
             }

@@ -8,10 +8,10 @@ use rpc::v1::{
     Agent, Check, ClaimLink, Drift, ExamineRequest, Examined, GetClaimLinkRequest, GetReadinessRequest,
     ListDriftRequest, ListDriftResponse, Missing, Read, ReadTried, Readiness, RegisterAgentRequest,
     RegisterAgentResponse, ResumeCallsRequest, SendProfileRequest, SendProfileResponse, SetWebhookRequest,
-    TryReadRequest, VerifyEmailRequest, VerifyEmailResponse, Webhook,
+    TryReadRequest, VerifyEmailRequest, VerifyEmailResponse, Webhook, WebhookSecret,
 };
 use secrecy::ExposeSecret as _;
-use store::{agents, drift};
+use store::{agents, doors, drift};
 use tonic::{Request, Response, Status};
 
 use super::{Api, acts, looks, optional};
@@ -88,6 +88,7 @@ impl Marketplace for Api {
             has_secret: webhook.has_secret,
             secrets: self.named(&name).await?.webhook_secrets,
             rotated: webhook.rotated,
+            known: self.accepted_secrets(&name).await?,
         }))
     }
 
@@ -95,9 +96,10 @@ impl Marketplace for Api {
         let _actor = acts(&request)?;
         let name = request.into_inner().name;
         let progress = self.onboarding.readiness(&name).await?;
+        let file = agents::get(&self.desk.store, &name).await.map_err(of_store)?.spec;
         let mended = |words: Vec<String>| {
             let each = words.into_iter().map(|what| Missing {
-                fix: remedy(&what, &name),
+                fix: remedy(&what, &name, Some(&file)),
                 what,
             });
             each.collect()
@@ -175,6 +177,8 @@ impl Marketplace for Api {
         let read = read_of(asked.read()).ok_or_else(|| unknown("read"))?;
         agents::get(&self.desk.store, &asked.name).await.map_err(of_store)?;
         let tried = canary::attempt(self.onboarding.caller(), &asked.name, read, &asked.id).await;
+        // What is told here is what `ListDrift` names from now on.
+        crate::drift::keep(&self.desk).await.map_err(of_store)?;
         match tried {
             Ok(tried) => Ok(Response::new(shown(tried))),
             // What the marketplace does is the answer; what we cannot do is an error.
@@ -184,6 +188,22 @@ impl Marketplace for Api {
             })),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Api {
+    /// The secrets webhooks of an agent may be signed with, newest first.
+    async fn accepted_secrets(&self, name: &str) -> Result<Vec<WebhookSecret>, Status> {
+        let now = chrono::Utc::now();
+        let known = doors::secrets(&self.desk.store, name).await.map_err(of_store)?;
+        let accepted = known
+            .into_iter()
+            .filter(|secret| secret.retires_at.is_none_or(|at| at > now));
+        let shown = accepted.map(|secret| WebhookSecret {
+            created_at: Some(timestamp(secret.created_at)),
+            retires_at: secret.retires_at.map(timestamp),
+        });
+        Ok(shown.collect())
     }
 }
 

@@ -230,12 +230,15 @@ impl Api {
                 ..effects::Note::default()
             };
             effects::advance(tx, id, None, command, &note).await?;
-            if !approve
-                && effect.kind == Some(Kind::Propose)
+            if effect.kind == Some(Kind::Propose)
                 && let Some(gig) = effect.gig_id
                 && let Some(proposal) = proposals::lock_of_gig(tx, gig).await?
             {
-                proposals::advance(tx, &proposal, &proposal::State::Skipped, None, error.as_deref()).await?;
+                if approve {
+                    proposals::released(tx, gig).await?;
+                } else {
+                    proposals::advance(tx, &proposal, &proposal::State::Skipped, None, error.as_deref()).await?;
+                }
             }
             outgoing::decided(tx, id).await?;
             audit::record(tx, actor, action, &id.to_string(), Some(reason)).await?;

@@ -136,7 +136,7 @@ impl Onboarding {
             return Ok(Found::Ok("ready to bid".to_owned()));
         }
         let fix = match missing.as_slice() {
-            [one] => remedy(one, name),
+            [one] => remedy(one, name, Some(&agents::get(&self.desk().store, name).await?.spec)),
             _ => format!("steward agents readiness {name}"),
         };
         let why = if missing.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rpc::v1::marketplace_client::MarketplaceClient;
-use rpc::v1::{Read as Wire, TryReadRequest};
+use rpc::v1::{ListDriftRequest, Read as Wire, TryReadRequest};
 use scheduler::canary::{self, Read};
 use scheduler::marketplace::Marketplace;
 use scheduler::onboarding::Caller;
@@ -128,4 +128,39 @@ async fn a_canary_that_is_switched_off_asks_nothing() {
     let bench = Bench::with(&[("CANARY__EVERY", "0s")]).await;
     canary::look(&caller(&bench), "demo").await.unwrap();
     assert_eq!(bench.count("scheduler.api_grants").await, 0);
+}
+
+#[tokio::test]
+async fn what_a_read_did_not_understand_is_listed_as_soon_as_it_is_told() {
+    let bench = Bench::new().await;
+    bench.gig().await;
+    bench
+        .market
+        .put("/control/settings", json!({ "dialect": "hostile" }))
+        .await;
+    let channel = serve(&bench).await;
+    let mut market = MarketplaceClient::new(with(&channel, OPERATOR));
+    let mut told = Vec::new();
+    // What is said at random is said before long.
+    for _ in 0..20 {
+        let request = TryReadRequest {
+            name: "demo".to_owned(),
+            read: Wire::Gigs.into(),
+            id: String::new(),
+        };
+        let tried = market.try_read(request).await.unwrap().into_inner();
+        told.extend(tried.unknown);
+        if !told.is_empty() {
+            break;
+        }
+    }
+    assert!(!told.is_empty());
+    let listed = market.list_drift(ListDriftRequest {}).await.unwrap().into_inner().drift;
+    let names: Vec<_> = listed.iter().map(|one| (&one.what, &one.place, &one.name)).collect();
+    for one in &told {
+        assert!(
+            names.contains(&(&one.what, &one.place, &one.name)),
+            "{one:?}: {names:?}"
+        );
+    }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod approvals;
 mod assignments;
 mod budget;
 mod canary;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::agent_file::{AgentFile, Mode};
 use domain::onboarding::No;
 use rpc::v1::marketplace_client::MarketplaceClient;
-use rpc::v1::{GetClaimLinkRequest, GetReadinessRequest, RegisterAgentRequest};
+use rpc::v1::{GetClaimLinkRequest, GetReadinessRequest, RegisterAgentRequest, SetWebhookRequest};
 use scheduler::marketplace::Marketplace;
 use scheduler::onboarding::examine::{Check, Found};
 use scheduler::onboarding::{Error, Onboarding, Order};
@@ -344,4 +344,34 @@ async fn the_claim_link_is_for_operators_and_is_shown_until_somebody_saw_it() {
             .map(|one| one.fix.clone())
     };
     assert_eq!(fix("email_verified").unwrap(), "steward agents verify-email second");
+    let portfolio = fix("portfolio").unwrap();
+    assert!(portfolio.contains("stands in its agent file"), "{portfolio}");
+}
+
+#[tokio::test]
+async fn a_rotation_tells_which_secret_is_in_use_and_until_when_the_old_one_counts() {
+    let bench = Bench::new().await;
+    let onboarding = known(&bench, FILE).await;
+    onboarding.register(order(false), "operator").await.unwrap();
+    let channel = serve(&bench).await;
+    let mut operator = MarketplaceClient::new(with(&channel, OPERATOR));
+    let mut rotate = async |rotate| {
+        let request = SetWebhookRequest {
+            name: "second".to_owned(),
+            rotate,
+            ..SetWebhookRequest::default()
+        };
+        operator.set_webhook(request).await.unwrap().into_inner().known
+    };
+    assert!(rotate(false).await.is_empty());
+    assert!(rotate(true).await.iter().all(|one| one.retires_at.is_none()));
+    let known = rotate(true).await;
+    let until: Vec<_> = known.iter().map(|one| one.retires_at.is_some()).collect();
+    assert_eq!(until, [false, true], "the new one first, then the one it replaced");
+    bench
+        .change(
+            "UPDATE ingress.webhook_secrets SET retires_at = now() - INTERVAL '1 second' WHERE retires_at IS NOT NULL",
+        )
+        .await;
+    assert_eq!(rotate(false).await.len(), 1, "what is accepted no more is not told");
 }

@@ -11,7 +11,7 @@ use crate::args::{Register, VerifyEmail, Webhooks};
 use crate::context::{Access, Peer};
 use crate::failure::{self, Failure};
 use crate::out::Out;
-use crate::render;
+use crate::render::{self, As};
 use crate::view;
 
 /// The longest line that can hold a code.
@@ -250,7 +250,7 @@ fn progress(name: &str, ready: &v1::Readiness, may_bid: bool) -> String {
     if ready.claimed == Some(false) {
         let claim = v1::Missing {
             what: "claim".to_owned(),
-            fix: domain::onboarding::remedy("claim", name),
+            fix: domain::onboarding::remedy("claim", name, None),
         };
         list("missing", &[claim]);
     }
@@ -333,21 +333,42 @@ pub(super) async fn webhooks(access: &Access, options: Webhooks, out: &Out) -> R
         "events": webhook.events,
         "has_secret": webhook.has_secret,
         "secrets": webhook.secrets,
+        "known": webhook.known.iter().map(|secret| json!({
+            "created_at": view::time(secret.created_at.as_ref()),
+            "retires_at": view::time(secret.retires_at.as_ref()),
+        })).collect::<Vec<_>>(),
         "rotated": webhook.rotated,
     });
     out.result(&shown, |_| {
-        let rotated = if webhook.rotated {
-            "a new secret was made, and stored sealed\n"
-        } else {
-            ""
-        };
         format!(
-            "{rotated}webhooks go to {}\nsecrets known here: {}\nevents: {}",
+            "webhooks go to {}\n{}\nevents: {}",
             render::plain(&webhook.url),
-            webhook.secrets,
+            secrets(&options.name, &webhook),
             render::plain(&webhook.events.join(", "))
         )
     })
+}
+
+/// Which secrets webhooks may be signed with, newest first, a line each.
+fn secrets(name: &str, webhook: &v1::Webhook) -> String {
+    let at = |time| render::shown(&view::time(time), As::Time);
+    let each = webhook.known.iter().enumerate().map(|(index, secret)| {
+        let made = at(secret.created_at.as_ref());
+        match (&secret.retires_at, index) {
+            (Some(until), _) => format!(
+                "  the one made {made} UTC is still accepted until {} UTC",
+                at(Some(until))
+            ),
+            (None, 0) if webhook.rotated => format!("  the new one, made {made} UTC and stored sealed, is in use"),
+            (None, 0) => format!("  the one made {made} UTC is in use"),
+            (None, _) => format!("  the one made {made} UTC is accepted too"),
+        }
+    });
+    let lines: Vec<_> = each.collect();
+    if lines.is_empty() {
+        return format!("no secret is known here: `steward agents webhooks {name} --rotate` makes one");
+    }
+    format!("secrets they may be signed with:\n{}", lines.join("\n"))
 }
 
 pub(super) async fn resume(access: &Access, name: String, out: &Out) -> Result<()> {

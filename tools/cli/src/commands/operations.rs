@@ -30,16 +30,18 @@ pub(super) const EFFECTS: [Column; 7] = [
     ("Key", "natural_key", As::Text),
     ("Error", "error", As::Text),
 ];
-const APPROVALS: [Column; 7] = [
+const APPROVALS: [Column; 9] = [
     ("Effect", "id", As::Text),
     ("Kind", "kind", As::Text),
     ("Agent", "agent", As::Text),
     ("Amount", "amount_micro_usdc", As::Money),
+    ("Waiting", "created_at", As::Age),
+    ("Deadline", "deadline", As::Time),
     ("Title", "title", As::Text),
     ("Files", "files_text", As::Text),
     ("Run", "run_id", As::Text),
 ];
-const EFFECT: [Column; 14] = [
+const EFFECT: [Column; 15] = [
     ("Effect", "id", As::Text),
     ("Kind", "kind", As::Text),
     ("State", "state", As::Text),
@@ -52,6 +54,7 @@ const EFFECT: [Column; 14] = [
     ("Key", "natural_key", As::Text),
     ("Attempts", "attempts", As::Text),
     ("Error", "error", As::Text),
+    ("Deadline", "deadline", As::Time),
     ("Created", "created_at", As::Time),
     ("Updated", "updated_at", As::Time),
 ];

@@ -13,6 +13,7 @@ use crate::failure;
 use crate::out::Out;
 use crate::render::{self, As, Column};
 use crate::up::{self, home::Home, process};
+use crate::view;
 
 const PARTS: [Column; 5] = [
     ("Part", "name", As::Text),
@@ -22,9 +23,18 @@ const PARTS: [Column; 5] = [
     ("Addresses", "addresses", As::Text),
 ];
 
-const ATTENTION: [Column; 2] = [("What", "kind", As::Text), ("Why", "text", As::Text)];
+const ATTENTION: [Column; 6] = [
+    ("What", "kind", As::Text),
+    ("Id", "id", As::Text),
+    ("Waiting", "since", As::Age),
+    ("Deadline", "deadline", As::Time),
+    ("Why", "text", As::Text),
+    ("About", "title", As::Text),
+];
 /// Of what waits for a human, as much as is shown beside the parts; the console has the rest.
 const MOST_WAITING: usize = 10;
+/// The kind of what waits for an approval.
+const HELD: &str = "held_effect";
 /// How long the scheduler may take to say what waits.
 const SOON: Duration = Duration::from_secs(5);
 const WAITING: [Column; 2] = [("Part", "name", As::Text), ("Why", "note", As::Text)];
@@ -101,10 +111,28 @@ async fn oldest_waiting(dir: &Path) -> Result<Value> {
     let overview = peer
         .ask("read what waits", client.get_overview(v1::GetOverviewRequest {}))
         .await?;
-    let items = overview.waiting.iter().take(MOST_WAITING);
-    Ok(items
-        .map(|item| json!({ "kind": item.kind, "id": item.id, "text": item.text }))
-        .collect())
+    let items: Vec<_> = overview.waiting.into_iter().take(MOST_WAITING).collect();
+    let mut held = Vec::new();
+    for item in items.iter().filter(|item| item.kind == HELD) {
+        let request = v1::GetEffectRequest { id: item.id.clone() };
+        // One that was decided meanwhile has nothing to say.
+        held.extend(peer.ask("read what waits", client.get_effect(request)).await.ok());
+    }
+    Ok(items.iter().map(|item| waiting_item(item, &held)).collect())
+}
+
+/// One thing that waits; what a held effect is about comes from the effect.
+fn waiting_item(item: &v1::WaitingItem, held: &[v1::Effect]) -> Value {
+    let about = held.iter().find(|effect| effect.id == item.id);
+    json!({
+        "kind": item.kind,
+        "id": item.id,
+        "text": item.text,
+        "since": view::time(item.since.as_ref()),
+        "title": about.map(|effect| &effect.title),
+        "amount_micro_usdc": about.map(|effect| effect.amount_micro_usdc),
+        "deadline": about.map(|effect| view::time(effect.deadline.as_ref())),
+    })
 }
 
 pub(super) async fn console(
@@ -185,4 +213,32 @@ pub(super) async fn down(global: &Global, out: &Out) -> Result<u8> {
         }
     })?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bid_that_waits_says_since_when_until_when_and_about_what() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let item = v1::WaitingItem {
+            kind: HELD.to_owned(),
+            id: "e1".to_owned(),
+            text: "propose of demo waits for approval".to_owned(),
+            since: at(0),
+        };
+        let effect = v1::Effect {
+            id: "e1".to_owned(),
+            title: "Rename photos".to_owned(),
+            deadline: at(86_400),
+            ..v1::Effect::default()
+        };
+        let shown = render::table(&json!([waiting_item(&item, &[effect])]), &ATTENTION);
+        for part in ["e1", "days", "1970-01-02 00:00:00", "Rename photos"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        let bare = render::table(&json!([waiting_item(&item, &[])]), &ATTENTION);
+        assert!(bare.contains("waits for approval") && !bare.contains("null"), "{bare}");
+    }
 }

@@ -162,6 +162,7 @@ pub(crate) fn effect(effect: &v1::Effect) -> Value {
         "run_id": effect.run_id,
         "title": effect.title,
         "amount_micro_usdc": effect.amount_micro_usdc,
+        "deadline": time(effect.deadline.as_ref()),
         "files": all(&effect.files, artefact),
         "files_text": files_text(&effect.files),
         "payload": embedded(&effect.payload_json),
