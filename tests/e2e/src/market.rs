@@ -121,6 +121,21 @@ impl Market {
         Ok(())
     }
 
+    /// Presses the button on the page behind a claim link.
+    ///
+    /// # Errors
+    /// When there is no such page, or the simulator refuses.
+    pub async fn claim_by_hand(&self, link: &str) -> Result<()> {
+        for method in [Method::GET, Method::POST] {
+            let url: Url = link.parse().context("read the claim link")?;
+            let response = self.http.send(self.http.request(method.clone(), url)).await;
+            let status = response.context("open the claim link")?.status();
+            let well = status.is_success() || status.is_redirection();
+            ensure!(well, "{method} of the claim link answered {status}");
+        }
+        Ok(())
+    }
+
     /// Plays the client: accept a proposal on a gig.
     ///
     /// # Errors

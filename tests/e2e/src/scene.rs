@@ -21,6 +21,8 @@ pub struct Options {
     pub rate_limit: Option<u32>,
     /// Without a public door.
     pub poll: bool,
+    /// Agents are treated as live ones, and brought to the simulator by hand.
+    pub rehearse: bool,
     /// Environment of the supervisor, such as another `REDIS_URL`.
     pub env: Vec<(String, String)>,
     /// An operator's own settings by service, as TOML.
@@ -62,7 +64,13 @@ impl Options {
         let limit = self.rate_limit.iter();
         let limit = limit.flat_map(|limit| ["--rate-limit".to_owned(), limit.to_string()]);
         let poll = self.poll.then(|| "--poll".to_owned());
-        agents.chain(replicas).chain(limit).chain(poll).collect()
+        let rehearse = self.rehearse.then(|| "--rehearse".to_owned());
+        agents
+            .chain(replicas)
+            .chain(limit)
+            .chain(poll)
+            .chain(rehearse)
+            .collect()
     }
 }
 

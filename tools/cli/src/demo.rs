@@ -37,6 +37,7 @@ pub(crate) async fn run(global: &Global, options: Demo, out: &Out) -> Result<u8>
     out.note(&format!("the demo's stack lies in {}", dir.display()));
     let agent = starter::demo_agent(&dir.join("demo-agent"))?;
     let settings = Settings {
+        rehearsed: false,
         simulated: true,
         replicas: options.replicas.clone(),
         rate_limit: RATE_LIMIT,

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod board;
 pub mod children;
 mod docker;
+mod greeting;
 pub mod home;
 pub mod leftovers;
 pub mod logs;
@@ -31,13 +32,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rpc::v1;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Up};
 use crate::bundle::runnable::Place;
-use crate::commands::agents::unpriced;
-use crate::context::{Peer, USUAL_DIR};
+use crate::context::USUAL_DIR;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::out::Out;
@@ -64,6 +63,7 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
     let dir = global.dir.clone().unwrap_or_else(|| PathBuf::from(USUAL_DIR));
     let settings = Settings {
         simulated: !options.live,
+        rehearsed: options.rehearse,
         replicas: options.replicas.clone(),
         rate_limit: options.rate_limit,
         quiet_market: options.quiet_market,
@@ -72,9 +72,10 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
         listen: options.listen,
         console_listen: options.console_listen,
     };
+    keep_worlds_apart(&dir, &settings)?;
     let files = agent_files(&dir, &options, out)?;
-    if options.live {
-        prepare_live(&dir, &files)?;
+    if options.live || options.rehearse {
+        prepare_live(&dir, &files, options.rehearse)?;
     }
     let mut signals = Signals::listen()?;
     // Remembered ones are seen to without being named, and one of them that is broken stops nothing.
@@ -92,9 +93,7 @@ pub(crate) async fn run(global: &Global, options: Up, out: &Out) -> Result<u8> {
         },
     };
     if started.is_ok() {
-        greet(&stack, out).await?;
-        warn_of_prices(&stack, &files, out).await;
-        warn_of_strangers(&stack, out).await;
+        greeting::greet(&stack, &files, out).await?;
         signals.next().await;
         out.note("stopping; once more ends everything at once");
     }
@@ -144,8 +143,8 @@ fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
         files.extend(usable.map(|one| one.file.clone()));
     }
     if files.is_empty() && remembered.is_empty() {
-        // A live stack without an agent bids on nothing: it waits for one.
-        if !options.live {
+        // A live stack without an agent bids on nothing: it waits for one. So does a rehearsal.
+        if !options.live && !options.rehearse {
             files.push(starter::demo_agent(&home.path().join("demo-agent"))?);
         }
     }
@@ -163,25 +162,35 @@ fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Live mode spends and earns real money: everything it needs from outside must be there before it starts.
-fn prepare_live(dir: &Path, files: &[PathBuf]) -> Result<()> {
+/// Refuses to mix money: a simulator would replace the only copy of a real key, and a marketplace would be called with
+/// keys a simulator made.
+fn keep_worlds_apart(dir: &Path, settings: &Settings) -> Result<()> {
+    let earlier = stack_file::read(&Home::create(dir)?)?.unwrap_or_default();
+    let Some(earlier) = earlier["mode"].as_str() else {
+        return Ok(());
+    };
+    let mode = settings.mode();
+    if (earlier == "live") == (mode == "live") {
+        return Ok(());
+    }
+    let (dir, option) = (dir.display(), if earlier == "live" { " (or say --live)" } else { "" });
+    let why = format!(
+        "{dir} holds the agents and books of a {earlier} stack, and this one would be {mode}: name another folder with \
+         --dir{option}"
+    );
+    Err(Failure::Refused(why).into())
+}
+
+/// Live mode spends and earns real money: everything it needs from outside must be there before it starts. A rehearsal
+/// brings its own provider.
+fn prepare_live(dir: &Path, files: &[PathBuf], rehearsed: bool) -> Result<()> {
     let home = Home::create(dir)?;
     // The folder's owner is asked first, so that a running stack's secrets are not touched.
     let _lock = home.lock()?;
     Vault::open(&home.secrets())?;
     let mut wanted = Vec::new();
-    let folder = home.secrets().join("billing");
-    private::folder(&folder, private::PRIVATE)?;
-    let key = folder.join("provider_api_key");
-    if let Some(given) = env::variable("OPENAI_API_KEY") {
-        private::write(&key, given.trim().as_bytes(), 0o400)?;
-    }
-    let there = private::read(&key)?.unwrap_or_default();
-    if there.trim().is_empty() || there.trim() == PLACEHOLDER {
-        wanted.push(format!(
-            "the model provider's key: set OPENAI_API_KEY, or put it into {}",
-            key.display()
-        ));
+    if !rehearsed {
+        wanted.extend(missing_provider_key(&home)?);
     }
     for file in files {
         let agent = bundle::pack(file)?.agent;
@@ -202,76 +211,26 @@ fn prepare_live(dir: &Path, files: &[PathBuf]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    Err(Failure::Refused(format!("live mode needs\n  - {}", wanted.join("\n  - "))).into())
+    let who = if rehearsed { "a rehearsal" } else { "live mode" };
+    Err(Failure::Refused(format!("{who} needs\n  - {}", wanted.join("\n  - "))).into())
 }
 
-/// Says which agents the marketplace does not know yet, and what makes them known.
-async fn warn_of_strangers(stack: &Stack, out: &Out) {
-    let desk = &stack.desk;
-    let Ok(scheduler) = Peer::open("scheduler", &desk.scheduler, &desk.token).await else {
-        return;
-    };
-    let mut agents = scheduler.agents();
-    let listed = scheduler.ask("list the agents", agents.list_agents(v1::ListAgentsRequest {}));
-    let Ok(listed) = listed.await else { return };
-    for agent in listed.agents.iter().filter(|agent| !agent.has_key) {
-        let name = &agent.name;
-        out.note(&format!(
-            "{name} is not on the marketplace yet: steward agents register {name} --webhook-url https://… --dir {}",
-            stack.home.path().display()
-        ));
+/// Keeps the provider's key that was given. What to say when there is none.
+fn missing_provider_key(home: &Home) -> Result<Option<String>> {
+    let folder = home.secrets().join("billing");
+    private::folder(&folder, private::PRIVATE)?;
+    let key = folder.join("provider_api_key");
+    if let Some(given) = env::variable("OPENAI_API_KEY") {
+        private::write(&key, given.trim().as_bytes(), 0o400)?;
     }
-}
-
-/// Says which models of the agents have no price.
-async fn warn_of_prices(stack: &Stack, files: &[PathBuf], out: &Out) {
-    let urls = stack.plan.all("billing", "grpc");
-    let Ok(billing) = Peer::open("billing", &urls, &stack.desk.token).await else {
-        return;
-    };
-    for packed in files.iter().filter_map(|file| bundle::pack(file).ok()) {
-        if let Some(warning) = unpriced(&billing, &packed.agent).await {
-            out.note(&warning);
-        }
-    }
-}
-
-async fn greet(stack: &Stack, out: &Out) -> Result<()> {
-    let described = stack_file::read(&stack.home)?.unwrap_or_default();
-    let console = console_link(&described).await;
-    let mode = described["mode"].as_str().unwrap_or_default();
-    let shown = json!({
-        "ready": true,
-        "mode": mode,
-        "dir": stack.home.path(),
-        "stack": stack.home.stack_file(),
-        "console": console.as_deref().ok(),
-    });
-    out.result(&shown, |_| {
-        let console = console.unwrap_or_else(|error| format!("no sign-in link: {error:#}"));
-        let mut text = format!(
-            "Steward is up ({mode}) in {}\n  console    {console}\n",
-            stack.home.path().display()
-        );
-        let agents = described["agents"].as_array().cloned().unwrap_or_default();
-        if agents.is_empty() {
-            text.push_str("  no agent yet: start again with --agent FILE\n");
-        }
-        for agent in agents {
-            text.push_str(&format!(
-                "  webhooks   {}\n",
-                agent["hook"].as_str().unwrap_or_default()
-            ));
-        }
-        if let Some(url) = described["services"]["simulator"]["url"].as_str() {
-            text.push_str(&format!("  simulator  {url}\n"));
-        }
-        text.push_str(&format!(
-            "  logs       {}\nCtrl-C stops everything.",
-            stack.home.logs().display()
-        ));
-        text
-    })
+    let there = private::read(&key)?.unwrap_or_default();
+    let missing = there.trim().is_empty() || there.trim() == PLACEHOLDER;
+    Ok(missing.then(|| {
+        format!(
+            "the model provider's key: set OPENAI_API_KEY, or put it into {}",
+            key.display()
+        )
+    }))
 }
 
 /// The console's address with a sign-in token that works once.

@@ -24,6 +24,9 @@ pub struct Up {
     /// Work on the real marketplace, with real money
     #[arg(long)]
     pub live: bool,
+    /// Go live against the simulator: agents are treated as with --live, and registered by hand
+    #[arg(long, conflicts_with_all = ["live", "simulated"])]
+    pub rehearse: bool,
     /// An agent file or its folder, to add and run; repeat for several [default: those of the last time, else the demo
     /// agent]
     #[arg(long = "agent", value_name = "FILE")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use domain::agent_file::AgentFile;
+use domain::agent_file::{AgentFile, Mode};
 use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
@@ -131,15 +131,59 @@ async fn add(access: &Access, file: &Path, asked: Asked, market: Option<Simulate
         "files": packed.names,
     });
     out.result(&shown, |_| {
-        let (name, files, mode) = (&packed.agent.name, packed.names.len(), render::plain(&agent.mode));
-        let version = &packed.sha256[..12];
-        let bids = match agent.mode.as_str() {
-            "auto" => "its bids go out".to_owned(),
-            "ask" => "each bid waits in `steward approvals list`".to_owned(),
-            _ => format!("no bids go out before `steward agents mode {name} auto`"),
-        };
-        format!("{name} is now at version {version} ({files} files), in mode {mode}: {bids}")
+        let (name, files) = (&packed.agent.name, packed.names.len());
+        let (version, mode) = (&packed.sha256[..12], Said::of(&packed.agent, &agent.mode));
+        format!(
+            "{name} is now at version {version} ({files} files)\n{}",
+            mode.sentence()
+        )
     })
+}
+
+/// What is said of an agent's mode, which its file only proposes.
+#[derive(Debug)]
+pub(crate) struct Said<'agent> {
+    name: &'agent str,
+    mode: &'agent str,
+    /// What its file wants.
+    wanted: Option<&'static str>,
+}
+
+impl<'agent> Said<'agent> {
+    /// Of the agent of this file, which is in this mode.
+    pub(crate) fn of(file: &'agent AgentFile, mode: &'agent str) -> Self {
+        Self {
+            name: &file.name,
+            mode,
+            wanted: file.bidding.mode.map(Mode::name),
+        }
+    }
+
+    /// Whether its file wants another.
+    pub(crate) fn is_overruled(&self) -> bool {
+        self.wanted.is_some_and(|wanted| wanted != self.mode)
+    }
+
+    /// The mode, what it means, and what changes it.
+    pub(crate) fn sentence(&self) -> String {
+        let (name, mode) = (self.name, render::plain(self.mode));
+        let bids = match self.mode {
+            "auto" => "its bids go out",
+            "ask" => "each bid waits in `steward approvals list`",
+            "off" => "it looks at no gig",
+            _ => "it scores and prices gigs, and no bid goes out",
+        };
+        let (file, other) = match self.wanted {
+            Some(wanted) if self.is_overruled() => (
+                format!(
+                    ", not {wanted} as its file says (live agents begin in shadow; later the last word set counts)"
+                ),
+                wanted,
+            ),
+            _ => (String::new(), if self.mode == "auto" { "ask" } else { "auto" }),
+        };
+        format!("{name} is in mode {mode}{file}: {bids}; `steward agents mode {name} {other}` changes it")
+    }
 }
 
 /// What to say about models without a price; nothing when all have one, or nobody can be asked.

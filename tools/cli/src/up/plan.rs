@@ -23,6 +23,8 @@ pub const SERVICES: [&str; 5] = ["billing", "scheduler", "ingress", "executor", 
 pub struct Settings {
     /// Against the simulator, or for real.
     pub simulated: bool,
+    /// Agents are brought to the simulator by hand, and treated as live ones.
+    pub rehearsed: bool,
     /// How many of a service, where not one.
     pub replicas: Vec<Replicas>,
     /// Requests a minute in simulated mode.
@@ -40,6 +42,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The word for it in `stack.json`.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        match (self.simulated, self.rehearsed) {
+            (false, _) => "live",
+            (true, true) => "rehearsal",
+            (true, false) => "simulated",
+        }
+    }
+
     /// Where the first replica of a service listens, if the operator has said so.
     #[must_use]
     pub fn fixed(&self, service: &str, index: usize) -> Option<std::net::SocketAddr> {

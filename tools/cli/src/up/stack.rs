@@ -102,11 +102,9 @@ impl Stack {
         };
         let http = Http::new(Duration::from_secs(20))?;
         let plan = Arc::new(plan);
-        let simulator = plan
-            .simulator
-            .as_ref()
-            .and_then(|one| one.addresses.get("url"))
-            .cloned();
+        // Nobody sees to the agents of a rehearsal but their operator.
+        let seen_to = plan.simulator.as_ref().filter(|_| !plan.settings.rehearsed);
+        let simulator = seen_to.and_then(|one| one.addresses.get("url")).cloned();
         let desk = Desk {
             home: home.clone(),
             http: http.clone(),

@@ -86,7 +86,7 @@ impl Writer {
             .collect();
         json!({
             "ready": ready,
-            "mode": if self.plan.settings.simulated { "simulated" } else { "live" },
+            "mode": self.plan.settings.mode(),
             "supervisor": { "pid": std::process::id() },
             "services": services,
             "postgres": self.server("postgres", &self.plan.postgres),

@@ -167,6 +167,7 @@ fn the_stack_file_has_the_shape_scripts_read() {
     };
     let plan = Plan {
         settings: Settings {
+            rehearsed: false,
             simulated: true,
             replicas: Vec::new(),
             rate_limit: 6000,

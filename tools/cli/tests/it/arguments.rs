@@ -72,6 +72,7 @@ fn replicas_are_read_and_wrong_ones_refused_by_name() {
         );
     }
     assert!(Cli::try_parse_from(["steward", "up", "--live", "--simulated"]).is_err());
+    assert!(Cli::try_parse_from(["steward", "up", "--live", "--rehearse"]).is_err());
 }
 
 #[test]
@@ -146,4 +147,31 @@ fn live_mode_names_everything_it_needs_before_it_starts_anything() {
         assert!(said.contains(wanted), "{wanted} is not named: {said}");
     }
     assert!(!stack.join("stack.json").exists());
+}
+
+#[test]
+fn real_money_and_play_money_never_share_a_folder() {
+    for (earlier, options, refused) in [
+        ("live", &["--rehearse"][..], true),
+        ("live", &[], true),
+        ("rehearsal", &["--live"], true),
+        ("simulated", &["--live"], true),
+        // What stops these is the agent file that is not there.
+        ("live", &["--live"], false),
+        ("rehearsal", &[], false),
+        ("simulated", &["--rehearse"], false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("stack.json"), format!("{{\"mode\": \"{earlier}\"}}")).unwrap();
+        let dir = dir.path().to_str().unwrap();
+        let words = [&["up", "--dir", dir, "--agent", "/nowhere/agent.toml"][..], options].concat();
+        let output = steward(&words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            said.contains(&format!("of a {earlier} stack")),
+            refused,
+            "{earlier} {options:?}: {said}"
+        );
+        assert_eq!(output.status.code(), Some(if refused { 4 } else { 2 }), "{said}");
+    }
 }
