@@ -252,6 +252,8 @@ impl Budget {
     ) -> Result<(), store::Error> {
         for (change, key) in [(of_host, self.host.as_ref()), (of_key, agent)] {
             match change {
+                // The platform's own notice says it already.
+                Change::Opened if key == agent && verdict == Some(Verdict::PlatformDown) => {}
                 Change::Opened => {
                     let body = match verdict {
                         Some(Verdict::PlatformDown) => {

@@ -173,10 +173,9 @@ async fn a_platform_that_wants_money_is_not_paid_but_left_alone_until_a_read_wor
     eventually(PATIENCE, "calls wait and a human is told", async || {
         let usage = store::budget::usage(&bench.desk.store).await.unwrap();
         let notices = store::notices::standing(&bench.desk.store).await.unwrap();
-        usage.iter().all(|usage| usage.breaker.is_some())
-            && notices
-                .iter()
-                .any(|notice| notice.kind == "marketplace_failing" && notice.body.contains("402"))
+        let told =
+            |notice: &&store::notices::Notice| notice.kind == "marketplace_failing" && notice.body.contains("402");
+        usage.iter().all(|usage| usage.breaker.is_some()) && notices.iter().filter(told).count() == 1
     })
     .await
     .unwrap();
