@@ -257,6 +257,22 @@ async fn cancel_successors(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether the last delivery somebody wished for on a contract was called off.
+///
+/// # Errors
+/// When the query fails.
+pub async fn delivery_is_off(tx: &mut Tx, contract: Uuid) -> Result<bool, Error> {
+    let state = sqlx::query_scalar!(
+        "-- effects::delivery_is_off
+        SELECT state FROM scheduler.effects WHERE contract_id = $1 AND kind = 'deliver'
+        ORDER BY created_at DESC, id DESC LIMIT 1",
+        contract,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(state.as_deref() == Some(State::Cancelled.name()))
+}
+
 /// Calls off what was not sent yet for a contract; settlements and reads stay. Answers how many.
 ///
 /// # Errors

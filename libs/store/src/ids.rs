@@ -15,6 +15,8 @@ pub enum Table {
     Runs,
     /// Effects.
     Effects,
+    /// Effects a human decides about, or decided against.
+    Decisions,
     /// Webhooks.
     Inbox,
     /// Notices.
@@ -30,6 +32,7 @@ impl Table {
             Self::Gigs => "gig",
             Self::Runs => "run",
             Self::Effects => "effect",
+            Self::Decisions => "thing to decide about",
             Self::Inbox => "webhook",
             Self::Notices => "notice",
         }
@@ -64,6 +67,11 @@ pub async fn between(store: &Store, table: Table, first: Uuid, last: Uuid, limit
         Table::Effects => ids!(
             "-- ids::effects
             SELECT id FROM scheduler.effects WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3"
+        ),
+        Table::Decisions => ids!(
+            "-- ids::decisions
+            SELECT id FROM scheduler.effects
+            WHERE id BETWEEN $1 AND $2 AND state IN ('held', 'cancelled') ORDER BY id LIMIT $3"
         ),
         Table::Inbox => ids!(
             "-- ids::inbox

@@ -193,6 +193,24 @@ async fn queue_work(tx: &mut Tx, contract: &Contract, traceparent: Option<&str>)
     Ok(true)
 }
 
+/// Queues the work once more whose delivery was refused by hand, as the agent is now; once for each run.
+///
+/// # Errors
+/// When a row cannot be read or saved.
+pub async fn work_again(tx: &mut Tx, id: Uuid, refused: Uuid) -> Result<Uuid, Error> {
+    let contract = rows::lock(tx, id).await?;
+    let (kind, revision_no) = match contract.machine.revision_no {
+        0 => (run::Kind::Work, 0),
+        revision => (run::Kind::Revise, revision),
+    };
+    let mut run = new_run(tx, &contract, kind, revision_no, REVISION_PRIORITY, None).await?;
+    run.natural_key = format!("{}/again/{refused}", run.natural_key);
+    if kind == run::Kind::Revise {
+        run.request = store::messages::last_of_client(tx, contract.id).await?;
+    }
+    Ok(runs::insert(tx, &run).await?)
+}
+
 async fn queue_revision(
     tx: &mut Tx,
     contract: &Contract,

@@ -191,7 +191,15 @@ impl Api {
                 contracts::ensure_work(tx, contract.id, None).await?;
                 return Ok(runs::last_work(tx, contract.id).await?);
             };
-            self.run_again(tx, run).await?;
+            if effects::delivery_is_off(tx, contract.id).await? {
+                return contracts::work_again(tx, contract.id, run).await.map(Some);
+            }
+            self.run_again(tx, run).await.map_err(|error| match error {
+                Error::Store(store::Error::Stale { .. }) => {
+                    Error::Refused("its work is under way, or done and not refused".to_owned())
+                }
+                other => other,
+            })?;
             notices::resolve(tx, "run", &run.to_string()).await?;
             Ok(Some(run))
         })?;

@@ -19,9 +19,11 @@ use store::{Tx, audit, budget, deployments, effects, proposals, run_tx};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::page::{self, Asked};
 use super::{Api, acts, looks, optional, shapes};
+use crate::contracts;
 use crate::error::{Error, of_store};
 use crate::outgoing;
 use crate::wake::Topic;
@@ -124,7 +126,7 @@ impl Operations for Api {
     async fn decide_effect(&self, request: Request<DecideEffectRequest>) -> Result<Response<Effect>, Status> {
         let actor = acts(&request)?;
         let request = request.into_inner();
-        let id = self.chosen_id(Table::Effects, &request.id).await?;
+        let id = self.chosen_id(Table::Decisions, &request.id).await?;
         self.decide(id, request.approve, &request.reason, actor).await?;
         self.desk.wake.wake(Topic::Courier);
         let row = effects::get(&self.desk.store, id).await.map_err(of_store)?;
@@ -240,12 +242,26 @@ impl Api {
                     proposals::advance(tx, &proposal, &proposal::State::Skipped, None, error.as_deref()).await?;
                 }
             }
+            if let (Some(Kind::Upload | Kind::Deliver), Some(contract)) = (effect.kind, effect.contract_id) {
+                delivery_decided(tx, contract, approve).await?;
+            }
             outgoing::decided(tx, id).await?;
             audit::record(tx, actor, action, &id.to_string(), Some(reason)).await?;
             Ok(())
         })?;
         Ok(())
     }
+}
+
+/// A delivery that is refused leaves a paid contract without one: a human has to say what becomes of it.
+async fn delivery_decided(tx: &mut Tx, contract: Uuid, approve: bool) -> Result<(), Error> {
+    if approve {
+        return contracts::calm(tx, contract).await;
+    }
+    let why = format!(
+        "its delivery was refused: have the work done again (`steward contracts retry {contract}`), or approve it after all"
+    );
+    contracts::attention(tx, contract, contracts::ATTENTION, &why).await
 }
 
 /// One that was called off goes out after all only when what it follows did.

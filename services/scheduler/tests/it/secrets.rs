@@ -2,9 +2,10 @@
 
 use domain::run::Kind;
 use rpc::v1::complete_request::Outcome;
+use rpc::v1::contracts_client::ContractsClient;
 use rpc::v1::operations_client::OperationsClient;
 use rpc::v1::run_event::Kind as Said;
-use rpc::v1::{ClientMessage, DecideEffectRequest};
+use rpc::v1::{ClientMessage, DecideEffectRequest, RetryContractRequest};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -63,6 +64,58 @@ async fn a_delivery_with_a_key_in_a_file_waits_whole_until_a_human_releases_it()
     operations.decide_effect(decide).await.unwrap();
     assert_eq!(effects(&bench).await[0]["state"], "pending");
     assert_eq!(bench.count(HELD).await, 0);
+}
+
+#[tokio::test]
+async fn a_refused_delivery_wants_a_human_who_can_have_the_work_done_again() {
+    let bench = Bench::new().await;
+    let channel = serve(&bench, &Ledger::default()).await;
+    let (contract, run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let job = hand.assignment().await;
+    hand.put(&job, "a.txt", b"whsec_b6784623df7946818bda0c43883a510d").await;
+    let done = json!({ "type": "result", "notes": "Here it is.", "files": ["a.txt"] });
+    hand.complete(&job, result(&done), Vec::new()).await.unwrap();
+    let mut contracts = ContractsClient::new(with(&channel, OPERATOR));
+    let again = || RetryContractRequest {
+        id: contract.to_string(),
+        reason: "the agent is mended".to_owned(),
+    };
+    let early = contracts.retry_contract(again()).await.unwrap_err();
+    assert!(early.message().contains("under way, or done"), "{early}");
+
+    let held = effects(&bench).await[0]["id"].as_str().unwrap().to_owned();
+    let mut operations = OperationsClient::new(with(&channel, OPERATOR));
+    let refuse = DecideEffectRequest {
+        // Shared with the delivery behind it, which nobody has to decide about.
+        id: held.chars().take(24).collect(),
+        approve: false,
+        reason: "it leaks".to_owned(),
+    };
+    operations.decide_effect(refuse).await.unwrap();
+    let attention = bench.rows("SELECT attention FROM scheduler.contracts").await;
+    let why = attention[0]["attention"].as_str().unwrap();
+    assert!(why.contains("refused") && why.contains("contracts retry"), "{why}");
+    assert_eq!(
+        bench
+            .count("scheduler.notices WHERE kind = 'contract' AND resolved_at IS NULL")
+            .await,
+        1
+    );
+
+    let second = contracts.retry_contract(again()).await.unwrap().into_inner();
+    assert_ne!(second.id, run.to_string());
+    let job = hand.assignment().await;
+    hand.put(&job, "a.txt", b"nothing but words").await;
+    hand.complete(&job, result(&done), Vec::new()).await.unwrap();
+    let states: Vec<Value> = effects(&bench)
+        .await
+        .into_iter()
+        .map(|effect| json!([effect["kind"], effect["state"]]))
+        .collect();
+    let expected = [["upload", "cancelled"], ["deliver", "blocked"], ["upload", "pending"]];
+    assert_eq!(states, expected.map(|effect| json!(effect)), "{states:?}");
+    assert_eq!(bench.count("scheduler.contracts WHERE attention IS NOT NULL").await, 0);
 }
 
 #[tokio::test]
