@@ -159,16 +159,21 @@ fn report(sandbox: &Sandbox, uid: Option<u32>) {
     let level = sandbox.level();
     ::metrics::gauge!(metrics::ISOLATION, "level" => level.as_str()).set(1.0);
     let (abi, own_user) = (sandbox.landlock_abi(), uid.is_some());
+    for (layer, there) in [("landlock", abi > 0), ("seccomp", sandbox.seccomp())] {
+        ::metrics::gauge!(metrics::ISOLATION_LAYER, "layer" => layer).set(f64::from(u8::from(there)));
+    }
     if level >= sandbox::Level::Landlock {
         tracing::info!(
             level = level.as_str(),
             landlock_abi = abi,
+            seccomp = sandbox.seccomp(),
             own_user,
             "agents are isolated"
         );
     } else {
         tracing::warn!(
             level = level.as_str(),
+            reason = sandbox.reason(),
             own_user,
             "agents are isolated by user id and limits only: they can read what anybody on this machine can"
         );

@@ -28,6 +28,8 @@ pub const GATEWAY_REQUESTS: &str = "steward_executor_gateway_requests_total";
 pub const BUNDLES: &str = "steward_executor_bundles_total";
 /// What isolation this host gives: 1 for the `level` in force.
 pub const ISOLATION: &str = "steward_executor_isolation";
+/// What isolation is made of: 1 for each `layer` this host gives, 0 for each it does not.
+pub const ISOLATION_LAYER: &str = "steward_executor_isolation_layer";
 
 /// Tells the recorder what the names mean, and shows each label from the start.
 pub(crate) fn describe() {
@@ -48,6 +50,7 @@ pub(crate) fn describe() {
     describe_counter!(GATEWAY_REQUESTS, "Requests to runs' gateways, by class of the answer");
     describe_counter!(BUNDLES, "Bundles fetched, by outcome");
     describe_gauge!(ISOLATION, "Isolation in force, by level");
+    describe_gauge!(ISOLATION_LAYER, "Layers of isolation this host gives");
     for kind in [
         "progress",
         "message",

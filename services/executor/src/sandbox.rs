@@ -2,11 +2,13 @@
 //!
 //! A process is started by a launcher (this same program, started again): single-threaded, it reads a [`Policy`], gives
 //! up everything the policy does not grant, and becomes the agent. The executor decides, the launcher applies; a
-//! stronger isolation (namespaces, seccomp, cgroups) is a new field of the policy, a step of the launcher and a
+//! stronger isolation is a new field of the policy, a step of the launcher and a
 //! [`Level`], and nothing else changes.
 //!
 //! What a level keeps and what it does not stands in `docs/SECURITY.md`.
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod calls;
 mod launcher;
 mod level;
 mod policy;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 pub use launcher::{COMPLAINT, FAILED, launched};
 pub use level::Level;
-pub use policy::{Files, Limits, Policy};
+pub use policy::{Calls, Files, Limits, Policy};
 pub use process::Process;
 pub use processes::{Footprint, started};
 pub use uids::Claim;
@@ -36,7 +38,7 @@ pub enum Error {
     /// The host gives less than the operator's minimum.
     #[error(
         "the isolation this host gives is {found:?}, isolation.minimum asks for {minimum:?}: {reason}; run on a kernel \
-         with Landlock (5.13 or newer), or set isolation.minimum = \"process\" after reading docs/SECURITY.md"
+         with Landlock (5.13 or newer) and seccomp, or set isolation.minimum = \"process\" after reading docs/SECURITY.md"
     )]
     Weak {
         /// What there is.
@@ -133,6 +135,18 @@ impl Sandbox {
         self.probe.landlock_abi
     }
 
+    /// Why it is not the next level.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.probe.reason
+    }
+
+    /// Whether system calls are filtered.
+    #[must_use]
+    pub fn seccomp(&self) -> bool {
+        self.probe.seccomp
+    }
+
     /// Starts a process inside its policy, with standard output and error on pipes and nothing on standard input.
     ///
     /// # Errors
@@ -141,6 +155,9 @@ impl Sandbox {
         launch.policy.parent = std::process::id();
         if self.probe.level < Level::Landlock {
             launch.policy.files = None;
+        }
+        if !self.probe.seccomp {
+            launch.policy.calls = None;
         }
         let path = launch.folder.join("policy.json");
         let text = serde_json::to_vec(&launch.policy).map_err(|error| Error::Policy(error.into()))?;
@@ -165,18 +182,18 @@ mod tests {
 
     use super::*;
 
-    /// A launcher that reports a kernel without rules.
-    fn without_landlock() -> (tempfile::TempDir, PathBuf) {
+    /// A launcher that finds this.
+    fn finds(report: &str) -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("launcher");
-        std::fs::write(&path, "#!/bin/sh\necho '{\"landlock_abi\":0}'\n").unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\necho '{report}'\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         (root, path)
     }
 
     #[tokio::test]
     async fn a_host_weaker_than_the_minimum_is_refused_and_says_what_to_do() {
-        let (_root, launcher) = without_landlock();
+        let (_root, launcher) = finds(r#"{"landlock_abi":0,"seccomp":{"Ok":null}}"#);
         let error = Sandbox::probe(launcher.clone(), Level::Landlock, None)
             .await
             .unwrap_err()
@@ -186,6 +203,18 @@ mod tests {
         }
         let weak = Sandbox::probe(launcher, Level::Process, None).await.unwrap();
         assert_eq!((weak.level(), weak.landlock_abi()), (Level::Process, 0));
+    }
+
+    #[tokio::test]
+    async fn file_rules_without_a_filter_of_system_calls_are_not_enough_for_the_level() {
+        let (_root, launcher) = finds(r#"{"landlock_abi":7,"seccomp":{"Err":"not here"}}"#);
+        let error = Sandbox::probe(launcher.clone(), Level::Landlock, None)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("seccomp") && error.contains("not here"), "{error}");
+        let weak = Sandbox::probe(launcher, Level::Process, None).await.unwrap();
+        assert_eq!((weak.level(), weak.seccomp()), (Level::Process, false));
     }
 
     #[tokio::test]

@@ -12,12 +12,14 @@ use super::spec::Spec;
 use super::{Activity, Run, env, stopped};
 use crate::bundles::{self, Bundle};
 use crate::gateway::Gateway;
-use crate::sandbox::{Files, Launch, Limits, Policy};
+use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
 use crate::scheduler::{FetchError, pauses};
 use crate::workspace::Workspace;
 
 /// How often something is fetched again before the attempt fails.
 const FETCHES: usize = 8;
+/// Seconds beyond a run's time, so that the executor ends it and not the kernel.
+const CPU_RESERVE: u64 = 60;
 
 /// What a start needs, and what has to live as long as the process.
 pub(super) struct Prepared {
@@ -67,6 +69,11 @@ impl Run {
         let mut execute = vec![bundle.path().to_owned()];
         execute.extend(isolation.readable.iter().filter(|path| path.exists()).cloned());
         execute.extend(base_interpreter(bundle.path(), &spec.run.venv));
+        let calls = Calls {
+            // The hosts it may reach have names.
+            datagrams: !ports.is_empty(),
+            ..Calls::default()
+        };
         let mut connect = ports;
         connect.push(gateway.address().port());
         let limits = &spec.limits;
@@ -81,6 +88,7 @@ impl Run {
                     memory: Some(limits.memory),
                     pids: Some(u64::from(limits.pids)),
                     file_size: Some(limits.disk),
+                    cpu_secs: Some(self.cpu_secs()),
                     ..Limits::default()
                 },
                 files: Some(Files {
@@ -90,10 +98,17 @@ impl Run {
                     append: vec![space.events()],
                 }),
                 connect: Some(connect),
+                calls: Some(calls),
             },
             folder: space.folder().to_owned(),
             marker: space.folder().display().to_string(),
         }
+    }
+
+    /// What all processors can give one process until the run's time is up, and a little for its end.
+    fn cpu_secs(&self) -> u64 {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        (u64::from(self.assignment.timeout_secs) + CPU_RESERVE).saturating_mul(processors)
     }
 
     async fn bundle(&self, spec: &Spec) -> Result<Bundle, Ending> {

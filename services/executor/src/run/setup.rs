@@ -10,7 +10,7 @@ use super::output::Output;
 use super::spec::Spec;
 use super::{Activity, Run, env};
 use crate::folders;
-use crate::sandbox::{Files, Launch, Limits, Policy};
+use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
 
 /// Memory of a process of `setup`, which may compile things.
 const MEMORY: u64 = 4 << 30;
@@ -68,6 +68,10 @@ impl Run {
                     ..Files::default()
                 }),
                 connect: None,
+                calls: Some(Calls {
+                    datagrams: true,
+                    ..Calls::default()
+                }),
             },
             folder: desk.to_owned(),
             marker: desk.display().to_string(),

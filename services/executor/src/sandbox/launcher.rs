@@ -9,12 +9,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getppid, setgid, setsid, setuid};
 
 use super::level::Report;
-use super::{Files, Limits, Policy};
+use super::{Calls, Files, Limits, Policy};
 
 /// First argument that makes this program the launcher.
 pub(super) const EXEC: &str = "__sandbox-exec";
@@ -22,6 +22,8 @@ pub(super) const EXEC: &str = "__sandbox-exec";
 pub(super) const PROBE: &str = "__sandbox-probe";
 /// Exit code of a launcher that could not do its work. An agent may use it too; the line below tells them apart.
 pub const FAILED: i32 = 125;
+/// Memory a process may keep from being swapped out, bytes: enough for keys, not for more.
+const LOCKED_MEMORY: u64 = 64 * 1024;
 /// Begin of the launcher's own complaint on standard error.
 pub const COMPLAINT: &str = "steward launcher: ";
 
@@ -67,10 +69,12 @@ fn become_agent(policy: &Path, command: Vec<OsString>) -> Result<(), String> {
 fn try_all(policy: &str) -> Result<(), String> {
     let mut policy: Policy = serde_json::from_str(policy).map_err(|error| format!("read the policy: {error}"))?;
     let files = Files::default();
-    policy.files = None;
+    (policy.files, policy.calls) = (None, None);
     apply(&policy)?;
     let landlock_abi = restrict(&files, Some(&[]))?;
-    let report = serde_json::to_string(&Report { landlock_abi }).map_err(|error| error.to_string())?;
+    let seccomp = filter(&Calls::default());
+    let report = Report { landlock_abi, seccomp };
+    let report = serde_json::to_string(&report).map_err(|error| error.to_string())?;
     writeln!(std::io::stdout(), "{report}").map_err(|error| error.to_string())
 }
 
@@ -92,6 +96,10 @@ fn apply(policy: &Policy) -> Result<(), String> {
             return Err("the kernel does not apply file rules any more".to_owned());
         }
     }
+    // Last: it takes away what the steps before it need.
+    if let Some(calls) = &policy.calls {
+        filter(calls).map_err(|error| format!("refuse system calls: {error}"))?;
+    }
     Ok(())
 }
 
@@ -111,14 +119,30 @@ fn close_inherited() {
 }
 
 fn limit(limits: &Limits, own_user: bool) -> nix::Result<()> {
-    let set = |resource, value: u64| setrlimit(resource, value, value);
+    // Never more than there is, which only root could take.
+    let set = |resource, value: u64| {
+        let (_, most) = getrlimit(resource)?;
+        setrlimit(resource, value.min(most), value.min(most))
+    };
     set(Resource::RLIMIT_CORE, 0)?;
+    set(Resource::RLIMIT_MEMLOCK, LOCKED_MEMORY)?;
     set(Resource::RLIMIT_NOFILE, limits.open_files)?;
     if let Some(bytes) = limits.file_size {
         set(Resource::RLIMIT_FSIZE, bytes)?;
     }
     if let Some(bytes) = limits.memory {
         set(Resource::RLIMIT_DATA, bytes)?;
+    }
+    if let Some(seconds) = limits.cpu_secs {
+        set(Resource::RLIMIT_CPU, seconds)?;
+    }
+    #[cfg(target_os = "linux")]
+    for none in [
+        Resource::RLIMIT_NICE,
+        Resource::RLIMIT_RTPRIO,
+        Resource::RLIMIT_MSGQUEUE,
+    ] {
+        set(none, 0)?;
     }
     #[cfg(target_os = "linux")]
     if let Some(count) = limits.pids.filter(|_| own_user) {
@@ -168,4 +192,14 @@ fn restrict(files: &Files, connect: Option<&[u16]>) -> Result<u32, String> {
 #[cfg(not(target_os = "linux"))]
 fn restrict(_files: &Files, _connect: Option<&[u16]>) -> Result<u32, String> {
     Ok(0)
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn filter(calls: &Calls) -> Result<(), String> {
+    super::calls::restrict(calls).map_err(|error| error.to_string())
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn filter(_calls: &Calls) -> Result<(), String> {
+    Err("no filter is written for this system".to_owned())
 }

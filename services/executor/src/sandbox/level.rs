@@ -16,9 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Own user id when root, own session, clean environment, limits, no new privileges.
+    /// Own user id when root, own session, clean environment, limits, no new privileges; system calls refused where
+    /// the kernel can.
     Process,
-    /// The same, and the kernel's file, port and signal rules.
+    /// The same, and the kernel's file, port and signal rules; system calls refused for certain.
     Landlock,
 }
 
@@ -38,6 +39,7 @@ impl Level {
 pub(super) struct Probe {
     pub(super) level: Level,
     pub(super) landlock_abi: u32,
+    pub(super) seccomp: bool,
     /// Why it is no higher.
     pub(super) reason: String,
 }
@@ -46,6 +48,8 @@ pub(super) struct Probe {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) landlock_abi: u32,
+    /// Why system calls cannot be refused, if they cannot.
+    pub(super) seccomp: Result<(), String>,
 }
 
 pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) -> Result<Probe, Error> {
@@ -56,6 +60,7 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) 
         limits: Limits::default(),
         files: None,
         connect: None,
+        calls: None,
     };
     let text = serde_json::to_string(&policy).map_err(|error| Error::Probe(error.to_string()))?;
     let mut command = tokio::process::Command::new(launcher);
@@ -71,16 +76,21 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) 
     }
     let report: Report = serde_json::from_slice(&output.stdout)
         .map_err(|error| Error::Probe(format!("the launcher's answer cannot be read: {error}: {said}")))?;
-    let (level, reason) = match report.landlock_abi {
-        0 => (
+    let (level, reason) = match (report.landlock_abi, &report.seccomp) {
+        (0, _) => (
             Level::Process,
             "this kernel has no Landlock, or it is switched off".to_owned(),
+        ),
+        (_, Err(reason)) => (
+            Level::Process,
+            format!("system calls cannot be refused (seccomp): {reason}"),
         ),
         _ => (Level::Landlock, String::new()),
     };
     Ok(Probe {
         level,
         landlock_abi: report.landlock_abi,
+        seccomp: report.seccomp.is_ok(),
         reason,
     })
 }

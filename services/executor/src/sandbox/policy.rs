@@ -23,6 +23,18 @@ pub struct Policy {
     pub files: Option<Files>,
     /// TCP ports it may connect to; none means any. Only where the kernel knows port rules.
     pub connect: Option<Vec<u16>>,
+    /// Refused system calls; none where the kernel cannot filter them.
+    pub calls: Option<Calls>,
+}
+
+/// What is let through besides the calls every agent may make.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calls {
+    /// UDP, for the names of hosts it may connect to.
+    pub datagrams: bool,
+    /// System V memory, semaphores and queues, and POSIX queues: only where they are the run's own.
+    pub shared: bool,
 }
 
 /// Kernel limits of one process and its children.
@@ -38,6 +50,8 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// Open files per process.
     pub open_files: u64,
+    /// Processor time per process, seconds: the end of one that nothing else found.
+    pub cpu_secs: Option<u64>,
 }
 
 impl Default for Limits {
@@ -47,6 +61,7 @@ impl Default for Limits {
             pids: None,
             file_size: None,
             open_files: OPEN_FILES,
+            cpu_secs: None,
         }
     }
 }

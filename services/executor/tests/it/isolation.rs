@@ -7,8 +7,14 @@ use crate::harness::executor::is_root;
 use crate::harness::scheduler::CREDENTIAL;
 use crate::harness::{Agent, Job, Options, Stack, eventually};
 
-async fn notes(stack: &Stack, program: &str) -> Value {
-    let end = stack.run(&Agent::python(program), Job::work()).await;
+/// What a Python agent tells in its notes, as JSON.
+pub async fn notes(stack: &Stack, program: &str) -> Value {
+    told(stack, &Agent::python(program)).await
+}
+
+/// The same of any agent.
+pub async fn told(stack: &Stack, agent: &Agent) -> Value {
+    let end = stack.run(agent, Job::work()).await;
     let Some(Outcome::ResultJson(result)) = &end.outcome else {
         panic!("{:?}\n{}", end.outcome, end.log_tail)
     };

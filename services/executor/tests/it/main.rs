@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
 
 mod bad_agents;
+mod calls;
 mod cancel;
 mod events;
 mod gateway;

@@ -39,7 +39,7 @@ const OWNED: &[Owned] = &[
         tests: true,
     },
     Owned {
-        technology: &["landlock"],
+        technology: &["landlock", "seccompiler"],
         by: &["executor"],
         tests: false,
     },
