@@ -104,6 +104,8 @@ pub struct Work {
 pub struct Isolation {
     /// The weakest level accepted.
     pub minimum: Level,
+    /// The strongest level used.
+    pub maximum: Level,
     /// First user id of agents.
     pub agent_uid_base: u32,
     /// Folders agents may read besides the system's.
@@ -181,6 +183,10 @@ impl boot::Settings for Config {
             .require(
                 self.isolation.agent_uid_base >= 1000,
                 "isolation.agent_uid_base must be 1000 or more: lower ids belong to the system",
+            )
+            .require(
+                self.isolation.minimum <= self.isolation.maximum,
+                "isolation.minimum must not be more than isolation.maximum",
             )
             .require(
                 self.isolation.readable.iter().all(|path| path.is_absolute()),

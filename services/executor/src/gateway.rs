@@ -1,11 +1,11 @@
-//! A run's own way to the models: a listener on loopback that adds the run's credential and passes everything on.
+//! A run's own way to the models: a listener on loopback (the run's own, or the machine's) that adds the run's credential and passes everything on.
 //!
 //! The agent knows an address and a placeholder; the credential never enters its process. The listener lives as long
 //! as the run, and the kernel's port rule (where there is one) lets the agent connect to nothing else.
 
 mod listener;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +25,7 @@ use http::header::{
 use http::{StatusCode, Uri};
 use outbound::{Client, Guard, Url, headers};
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 
 use crate::config::Billing;
 use crate::metrics;
@@ -63,12 +64,22 @@ pub struct Upstream {
     max_connections: usize,
 }
 
-/// One run's listener. Closed when dropped.
+/// One run's gateway. Closed when dropped.
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
     shared: Arc<Shared>,
+    tasks: Tasks,
     closed: CancellationToken,
+}
+
+/// Where a run's gateway listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the machine's loopback, at a free port.
+    Machine,
+    /// On the loopback of the run's own network, at this port: nothing listens until [`Gateway::serve`].
+    Inside(u16),
 }
 
 #[derive(Debug)]
@@ -100,7 +111,7 @@ impl Upstream {
         })
     }
 
-    /// Opens a listener for one run.
+    /// Opens a gateway for one run.
     ///
     /// # Errors
     /// No port is free, or the credential cannot be a header.
@@ -110,6 +121,7 @@ impl Upstream {
         credential: &SecretString,
         traceparent: Option<String>,
         activity: Arc<Activity>,
+        place: Place,
     ) -> std::io::Result<Gateway> {
         let bad = |_error| std::io::Error::other("the run's credential cannot be sent in a header");
         let shared = Arc::new(Shared {
@@ -119,26 +131,42 @@ impl Upstream {
             activity,
             budget_spent: AtomicBool::new(false),
         });
-        let listener = Bounded::bind(self.max_connections).await?;
-        let address = listener.address();
-        let closed = CancellationToken::new();
-        let router = axum::Router::new().fallback(forward).with_state(Arc::clone(&shared));
-        let until = closed.clone();
-        let serving = tasks.spawn_job("gateway", async move {
+        let (address, listener) = match place {
+            Place::Machine => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                (listener.local_addr()?, Some(listener))
+            }
+            Place::Inside(port) => ((Ipv4Addr::LOCALHOST, port).into(), None),
+        };
+        let gateway = Gateway {
+            address,
+            shared,
+            tasks: tasks.clone(),
+            closed: CancellationToken::new(),
+        };
+        if let Some(listener) = listener {
+            gateway.serve(listener);
+        }
+        Ok(gateway)
+    }
+}
+
+impl Gateway {
+    /// Answers whoever connects to this listener, until the gateway is dropped.
+    pub fn serve(&self, listener: TcpListener) {
+        let listener = Bounded::new(listener, self.address, self.shared.upstream.max_connections);
+        let router = axum::Router::new()
+            .fallback(forward)
+            .with_state(Arc::clone(&self.shared));
+        let until = self.closed.clone();
+        let serving = self.tasks.spawn_job("gateway", async move {
             let serve = async { axum::serve(listener, router).await };
             // Open calls of a run that is over are dropped with it.
             until.run_until_cancelled(serve).await
         });
         drop(serving);
-        Ok(Gateway {
-            address,
-            shared,
-            closed,
-        })
     }
-}
 
-impl Gateway {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

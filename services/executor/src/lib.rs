@@ -102,7 +102,8 @@ async fn open(
     let root = nix::unistd::geteuid().is_root();
     let (folders, claims) = tidy(ctx, root).await?;
     let uid = claims.first().map(Claim::id);
-    let sandbox = Sandbox::probe(launcher(), config.isolation.minimum, uid).await?;
+    let levels = config.isolation.minimum..=config.isolation.maximum;
+    let sandbox = Sandbox::probe(launcher(), levels, uid).await?;
     report(&sandbox, uid);
     let completions = Completions::open(folders.completions()).map_err(Error::Completions)?;
     let (channel, keep_resolving) = rpc::channel::open(&config.scheduler.url, config.scheduler.deadline)?;
@@ -159,7 +160,12 @@ fn report(sandbox: &Sandbox, uid: Option<u32>) {
     let level = sandbox.level();
     ::metrics::gauge!(metrics::ISOLATION, "level" => level.as_str()).set(1.0);
     let (abi, own_user) = (sandbox.landlock_abi(), uid.is_some());
-    for (layer, there) in [("landlock", abi > 0), ("seccomp", sandbox.seccomp())] {
+    let namespaces = level >= sandbox::Level::Namespaces;
+    for (layer, there) in [
+        ("landlock", abi > 0),
+        ("seccomp", sandbox.seccomp()),
+        ("namespaces", namespaces),
+    ] {
         ::metrics::gauge!(metrics::ISOLATION_LAYER, "layer" => layer).set(f64::from(u8::from(there)));
     }
     if level >= sandbox::Level::Landlock {
@@ -167,6 +173,8 @@ fn report(sandbox: &Sandbox, uid: Option<u32>) {
             level = level.as_str(),
             landlock_abi = abi,
             seccomp = sandbox.seccomp(),
+            namespaces,
+            no_more_because = sandbox.reason(),
             own_user,
             "agents are isolated"
         );

@@ -9,22 +9,34 @@
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod calls;
+#[cfg(target_os = "linux")]
+mod first;
+#[cfg(target_os = "linux")]
+mod handed;
 mod launcher;
 mod level;
 mod policy;
 mod process;
 mod processes;
 #[cfg(target_os = "linux")]
+mod root;
+#[cfg(target_os = "linux")]
 mod rules;
+#[cfg(target_os = "linux")]
+mod spaces;
 mod spawner;
 mod uids;
 
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 
 pub use launcher::{COMPLAINT, FAILED, launched};
-pub use level::Level;
-pub use policy::{Calls, Files, Limits, Policy};
+pub use level::{GATEWAY_PORT, Level};
+pub use policy::{Calls, Files, Limits, Policy, Spaces};
 pub use process::Process;
 pub use processes::{Footprint, started};
 pub use uids::Claim;
@@ -38,7 +50,8 @@ pub enum Error {
     /// The host gives less than the operator's minimum.
     #[error(
         "the isolation this host gives is {found:?}, isolation.minimum asks for {minimum:?}: {reason}; run on a kernel \
-         with Landlock (5.13 or newer) and seccomp, or set isolation.minimum = \"process\" after reading docs/SECURITY.md"
+         with Landlock (5.13 or newer), seccomp and user namespaces for everybody, or set isolation.minimum to less \
+         (\"landlock\", \"process\") after reading docs/SECURITY.md"
     )]
     Weak {
         /// What there is.
@@ -103,12 +116,14 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Tries the launcher on this host. `launcher` is this program, `uid` an agent's user id when running as root.
+    /// The strongest of `levels` that works is used.
     ///
     /// # Errors
-    /// A host weaker than `minimum`, or where the launcher does not work.
-    pub async fn probe(launcher: PathBuf, minimum: Level, uid: Option<u32>) -> Result<Self, Error> {
+    /// A host weaker than the least of `levels`, or where the launcher does not work.
+    pub async fn probe(launcher: PathBuf, levels: RangeInclusive<Level>, uid: Option<u32>) -> Result<Self, Error> {
         let spawner = Arc::new(Spawner::start().map_err(Error::Spawn)?);
-        let probe = level::probe(&spawner, &launcher, uid).await?;
+        let (minimum, most) = levels.into_inner();
+        let probe = level::probe(&spawner, &launcher, most, uid).await?;
         if probe.level < minimum {
             return Err(Error::Weak {
                 found: probe.level,
@@ -159,6 +174,9 @@ impl Sandbox {
         if !self.probe.seccomp {
             launch.policy.calls = None;
         }
+        if self.probe.level < Level::Namespaces {
+            launch.policy.spaces = None;
+        }
         let path = launch.folder.join("policy.json");
         let text = serde_json::to_vec(&launch.policy).map_err(|error| Error::Policy(error.into()))?;
         tokio::fs::write(&path, text).await.map_err(Error::Policy)?;
@@ -170,10 +188,28 @@ impl Sandbox {
             .args(&launch.command)
             .env_clear()
             .envs(launch.env);
-        let child = self.spawner.spawn(command).await?;
+        let (stdin, handed) = if launch.policy.spaces.is_some() {
+            let (near, far) = UnixStream::pair().map_err(Error::Spawn)?;
+            (Stdio::from(OwnedFd::from(far)), Some(near))
+        } else {
+            (Stdio::null(), None)
+        };
+        let child = self.spawner.spawn(command, stdin).await?;
         let waited_for = self.spawner.waited_for().clone();
-        Ok(Process::new(child, launch.policy.uid, launch.marker, waited_for))
+        let mut process = Process::new(child, launch.policy.uid, launch.marker, waited_for);
+        if let Some(handed) = handed {
+            process.listens_by(receive(handed).await.map_err(Error::Spawn)?);
+        }
+        Ok(process)
     }
+}
+
+#[cfg(target_os = "linux")]
+use handed::receive;
+
+#[cfg(not(target_os = "linux"))]
+async fn receive(_socket: UnixStream) -> std::io::Result<Option<tokio::net::TcpListener>> {
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -194,32 +230,50 @@ mod tests {
     #[tokio::test]
     async fn a_host_weaker_than_the_minimum_is_refused_and_says_what_to_do() {
         let (_root, launcher) = finds(r#"{"landlock_abi":0,"seccomp":{"Ok":null}}"#);
-        let error = Sandbox::probe(launcher.clone(), Level::Landlock, None)
+        let error = Sandbox::probe(launcher.clone(), Level::Landlock..=Level::Namespaces, None)
             .await
             .unwrap_err()
             .to_string();
         for word in ["Landlock", "isolation.minimum", "SECURITY.md"] {
             assert!(error.contains(word), "{error}");
         }
-        let weak = Sandbox::probe(launcher, Level::Process, None).await.unwrap();
+        let weak = Sandbox::probe(launcher, Level::Process..=Level::Namespaces, None)
+            .await
+            .unwrap();
         assert_eq!((weak.level(), weak.landlock_abi()), (Level::Process, 0));
     }
 
     #[tokio::test]
     async fn file_rules_without_a_filter_of_system_calls_are_not_enough_for_the_level() {
         let (_root, launcher) = finds(r#"{"landlock_abi":7,"seccomp":{"Err":"not here"}}"#);
-        let error = Sandbox::probe(launcher.clone(), Level::Landlock, None)
+        let error = Sandbox::probe(launcher.clone(), Level::Landlock..=Level::Namespaces, None)
             .await
             .unwrap_err()
             .to_string();
         assert!(error.contains("seccomp") && error.contains("not here"), "{error}");
-        let weak = Sandbox::probe(launcher, Level::Process, None).await.unwrap();
+        let weak = Sandbox::probe(launcher, Level::Process..=Level::Namespaces, None)
+            .await
+            .unwrap();
         assert_eq!((weak.level(), weak.seccomp()), (Level::Process, false));
     }
 
     #[tokio::test]
+    async fn namespaces_count_only_when_the_whole_way_works() {
+        let (_root, launcher) = finds(r#"{"landlock_abi":7,"seccomp":{"Ok":null}}"#);
+        let levels = |least| least..=Level::Namespaces;
+        let less = Sandbox::probe(launcher.clone(), levels(Level::Landlock), None)
+            .await
+            .unwrap();
+        assert_eq!(less.level(), Level::Landlock, "nothing was handed out");
+        let error = Sandbox::probe(launcher, levels(Level::Namespaces), None)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("no listener"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_launcher_that_fails_is_told_with_its_own_words() {
-        let error = Sandbox::probe("/bin/false".into(), Level::Process, None)
+        let error = Sandbox::probe("/bin/false".into(), Level::Process..=Level::Process, None)
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Probe(_)), "{error}");

@@ -1,7 +1,7 @@
 //! A listener on loopback with a bound on open connections.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,18 +29,12 @@ pub(super) struct Connection {
 }
 
 impl Bounded {
-    pub(super) async fn bind(most: usize) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        Ok(Self {
+    pub(super) fn new(listener: TcpListener, address: SocketAddr, most: usize) -> Self {
+        Self {
             listener,
             address,
             permits: Arc::new(Semaphore::new(most)),
-        })
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use super::ending::{Ending, Reason};
 use super::spec::Spec;
 use super::{Activity, Run, env, stopped};
 use crate::bundles::{self, Bundle};
-use crate::gateway::Gateway;
-use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
+use crate::gateway::{Gateway, Place};
+use crate::sandbox::{Calls, Files, GATEWAY_PORT, Launch, Level, Limits, Policy, Spaces};
 use crate::scheduler::{FetchError, pauses};
 use crate::workspace::Workspace;
 
@@ -43,19 +43,25 @@ impl Run {
         let start = |reason| Ending::failed(Reason::Start, reason);
         let spec = Spec::read(&self.assignment.agent_spec_json).map_err(start)?;
         let ports = spec.ports().map_err(start)?;
+        let spaces = self.spaces(&ports);
         let bundle = self.bundle(&spec).await?;
         self.inputs(space).await?;
         let credential = SecretString::from(self.assignment.gateway_credential.clone());
         let traceparent = telemetry::current_traceparent()
             .or_else(|| Some(self.assignment.traceparent.clone()).filter(|parent| !parent.is_empty()));
+        let place = spaces.map_or(Place::Machine, |spaces| Place::Inside(spaces.gateway_port));
         let opening = self
             .parts
             .gateway
-            .open(&self.parts.tasks, &credential, traceparent, Arc::clone(activity));
+            .open(&self.parts.tasks, &credential, traceparent, Arc::clone(activity), place);
         let gateway = opening
             .await
             .map_err(|error| start(format!("open the run's gateway: {error}")))?;
-        let launch = self.launch(&spec, space, &bundle, &gateway, ports);
+        let mut launch = self.launch(&spec, space, &bundle, &gateway, ports);
+        launch.policy.spaces = spaces;
+        if let Some(calls) = launch.policy.calls.as_mut() {
+            calls.shared = spaces.is_some();
+        }
         Ok(Prepared {
             launch,
             gateway,
@@ -99,10 +105,24 @@ impl Run {
                 }),
                 connect: Some(connect),
                 calls: Some(calls),
+                spaces: None,
             },
             folder: space.folder().to_owned(),
             marker: space.folder().display().to_string(),
         }
+    }
+
+    /// A run that may reach hosts needs the machine's network, and so the machine's namespaces.
+    fn spaces(&self, ports: &[u16]) -> Option<Spaces> {
+        if self.parts.sandbox.level() < Level::Namespaces {
+            return None;
+        }
+        if !ports.is_empty() {
+            tracing::info!("the agent's file allows hosts: this run shares the machine's network, at level landlock");
+            return None;
+        }
+        let gateway_port = GATEWAY_PORT;
+        Some(Spaces { gateway_port })
     }
 
     /// What all processors can give one process until the run's time is up, and a little for its end.

@@ -72,6 +72,7 @@ impl Run {
                     datagrams: true,
                     ..Calls::default()
                 }),
+                spaces: None,
             },
             folder: desk.to_owned(),
             marker: desk.display().to_string(),

@@ -64,6 +64,9 @@ impl Run {
         note(None).map_err(|error| start(format!("note the process: {error}")))?;
         let started = self.parts.sandbox.start(prepared.launch).await;
         let mut process = started.map_err(|error| start(error.to_string()))?;
+        if let Some(listener) = process.listener() {
+            prepared.gateway.serve(listener);
+        }
         if let Err(error) = note(process.footprint().leader()) {
             tracing::warn!(%error, "a run's process could not be noted; it is found by its environment");
         }

@@ -9,19 +9,25 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+#[cfg(target_os = "linux")]
+use super::{first, spaces};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getppid, setgid, setsid, setuid};
 
 use super::level::Report;
-use super::{Calls, Files, Limits, Policy};
+use super::{Calls, Files, Limits, Policy, Spaces};
 
 /// First argument that makes this program the launcher.
 pub(super) const EXEC: &str = "__sandbox-exec";
 /// First argument that makes it try everything and report.
 pub(super) const PROBE: &str = "__sandbox-probe";
+/// First argument that makes it the first process inside namespaces.
+pub(super) const INIT: &str = "__sandbox-first";
 /// Exit code of a launcher that could not do its work. An agent may use it too; the line below tells them apart.
-pub const FAILED: i32 = 125;
+pub const FAILED: i32 = FAILED_CODE as i32;
+/// The same, as a process gives it.
+pub(super) const FAILED_CODE: u8 = 125;
 /// Memory a process may keep from being swapped out, bytes: enough for keys, not for more.
 const LOCKED_MEMORY: u64 = 64 * 1024;
 /// Begin of the launcher's own complaint on standard error.
@@ -41,33 +47,40 @@ pub fn launched() -> Option<ExitCode> {
             .and_then(|text| text.into_string().ok())
             .ok_or_else(|| "no policy given".to_owned())
             .and_then(|text| try_all(&text)),
+        INIT => live_inside(&args.collect::<Vec<_>>()),
         _ => return None,
     };
     match outcome {
-        Ok(()) => Some(ExitCode::SUCCESS),
+        Ok(code) => Some(code),
         Err(reason) => {
             // Nobody else could be told.
             let _nobody_reads = writeln!(std::io::stderr(), "{COMPLAINT}{reason}");
-            Some(ExitCode::from(125))
+            Some(ExitCode::from(FAILED_CODE))
         }
     }
 }
 
-/// Returns only when something failed.
-fn become_agent(policy: &Path, command: Vec<OsString>) -> Result<(), String> {
+/// Returns only when something failed, or when an agent in namespaces of its own has ended.
+fn become_agent(policy: &Path, command: Vec<OsString>) -> Result<ExitCode, String> {
     let text = std::fs::read(policy).map_err(|error| format!("read the policy {}: {error}", policy.display()))?;
     let policy: Policy = serde_json::from_slice(&text).map_err(|error| format!("read the policy: {error}"))?;
     let [program, args @ ..] = command.as_slice() else {
         return Err("no command given".to_owned());
     };
+    if let Some(spaces) = &policy.spaces {
+        return stand_outside(&policy, spaces, &command);
+    }
     apply(&policy)?;
     let error = Command::new(program).args(args).exec();
     Err(format!("start {}: {error}", program.to_string_lossy()))
 }
 
 /// Applies a policy and says what the kernel made of it.
-fn try_all(policy: &str) -> Result<(), String> {
+fn try_all(policy: &str) -> Result<ExitCode, String> {
     let mut policy: Policy = serde_json::from_str(policy).map_err(|error| format!("read the policy: {error}"))?;
+    if let Some(spaces) = &policy.spaces {
+        return stand_outside(&policy, spaces, &[]);
+    }
     let files = Files::default();
     (policy.files, policy.calls) = (None, None);
     apply(&policy)?;
@@ -75,21 +88,32 @@ fn try_all(policy: &str) -> Result<(), String> {
     let seccomp = filter(&Calls::default());
     let report = Report { landlock_abi, seccomp };
     let report = serde_json::to_string(&report).map_err(|error| error.to_string())?;
-    writeln!(std::io::stdout(), "{report}").map_err(|error| error.to_string())
+    writeln!(std::io::stdout(), "{report}").map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn apply(policy: &Policy) -> Result<(), String> {
+    std::env::set_current_dir(&policy.cwd).map_err(|error| format!("enter the workspace: {error}"))?;
+    limit(&policy.limits, policy.uid.is_some()).map_err(|error| format!("set the limits: {error}"))?;
+    become_its_user(policy)?;
+    confine(policy)
+}
+
+/// Alone, without what was open, as the user of the run, with no way to more.
+fn become_its_user(policy: &Policy) -> Result<(), String> {
     close_inherited();
     // A session of its own: its group can be killed as one. It fails only when it is one already.
     let _session = setsid();
-    std::env::set_current_dir(&policy.cwd).map_err(|error| format!("enter the workspace: {error}"))?;
     umask(Mode::from_bits_truncate(0o077));
-    limit(&policy.limits, policy.uid.is_some()).map_err(|error| format!("set the limits: {error}"))?;
     if let Some(id) = policy.uid {
         drop_root(id).map_err(|error| format!("become user {id}: {error}"))?;
     }
     // After the change of user, which clears it.
-    die_with_parent(policy.parent)?;
+    die_with_parent(policy.parent)
+}
+
+/// The kernel's rules for what comes after, for good.
+pub(super) fn confine(policy: &Policy) -> Result<(), String> {
     if let Some(files) = &policy.files {
         let abi = restrict(files, policy.connect.as_deref())?;
         if abi == 0 {
@@ -118,7 +142,8 @@ fn close_inherited() {
     }
 }
 
-fn limit(limits: &Limits, own_user: bool) -> nix::Result<()> {
+/// `own_user` says that nobody else's processes are counted with the run's.
+pub(super) fn limit(limits: &Limits, own_user: bool) -> nix::Result<()> {
     // Never more than there is, which only root could take.
     let set = |resource, value: u64| {
         let (_, most) = getrlimit(resource)?;
@@ -161,7 +186,7 @@ fn drop_root(id: u32) -> nix::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-fn die_with_parent(parent: u32) -> Result<(), String> {
+pub(super) fn die_with_parent(parent: u32) -> Result<(), String> {
     use nix::sys::prctl;
 
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
@@ -182,6 +207,27 @@ fn die_with_parent(parent: u32) -> Result<(), String> {
     } else {
         Err("the executor is gone".to_owned())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn stand_outside(policy: &Policy, spaces: &Spaces, command: &[OsString]) -> Result<ExitCode, String> {
+    become_its_user(policy)?;
+    spaces::stand_outside(policy, spaces, command)
+}
+
+#[cfg(target_os = "linux")]
+fn live_inside(command: &[OsString]) -> Result<ExitCode, String> {
+    first::live(command)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stand_outside(_policy: &Policy, _spaces: &Spaces, _command: &[OsString]) -> Result<ExitCode, String> {
+    Err("namespaces are Linux's".to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn live_inside(_command: &[OsString]) -> Result<ExitCode, String> {
+    Err("namespaces are Linux's".to_owned())
 }
 
 #[cfg(target_os = "linux")]

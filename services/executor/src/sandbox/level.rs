@@ -1,16 +1,21 @@
 //! How much isolation a host gives, found out by trying.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::launcher::PROBE;
 use super::spawner::Spawner;
-use super::{Error, Limits, Policy};
+use super::{Calls, Error, Files, Limits, Policy, Spaces, receive};
 
 /// Trying the launcher may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Where a run's gateway listens in a network of its own. Nobody else is there.
+pub const GATEWAY_PORT: u16 = 8087;
 
 /// Steps of a ladder, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +26,9 @@ pub enum Level {
     Process,
     /// The same, and the kernel's file, port and signal rules; system calls refused for certain.
     Landlock,
+    /// The same in user, mount, process, network, message and name spaces of its own, with a root folder that holds
+    /// nothing else and a network that holds its gateway alone.
+    Namespaces,
 }
 
 impl Level {
@@ -30,6 +38,7 @@ impl Level {
         match self {
             Self::Process => "process",
             Self::Landlock => "landlock",
+            Self::Namespaces => "namespaces",
         }
     }
 }
@@ -52,8 +61,9 @@ pub(super) struct Report {
     pub(super) seccomp: Result<(), String>,
 }
 
-pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) -> Result<Probe, Error> {
-    let policy = Policy {
+/// Tries each level up to `most`.
+pub(super) async fn probe(spawner: &Spawner, launcher: &Path, most: Level, uid: Option<u32>) -> Result<Probe, Error> {
+    let mut policy = Policy {
         parent: std::process::id(),
         uid,
         cwd: "/".into(),
@@ -61,22 +71,14 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) 
         files: None,
         connect: None,
         calls: None,
+        spaces: None,
     };
-    let text = serde_json::to_string(&policy).map_err(|error| Error::Probe(error.to_string()))?;
-    let mut command = tokio::process::Command::new(launcher);
-    command.arg(PROBE).arg(text).env_clear();
-    let child = spawner.spawn(command).await?;
-    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output())
+    let (stdout, said) = ask(spawner, launcher, &policy, Stdio::null())
         .await
-        .map_err(|_elapsed| Error::Probe("the launcher did not answer".to_owned()))?
-        .map_err(|error| Error::Probe(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if !output.status.success() {
-        return Err(Error::Probe(format!("{}: {said}", output.status)));
-    }
-    let report: Report = serde_json::from_slice(&output.stdout)
+        .map_err(Error::Probe)?;
+    let report: Report = serde_json::from_slice(&stdout)
         .map_err(|error| Error::Probe(format!("the launcher's answer cannot be read: {error}: {said}")))?;
-    let (level, reason) = match (report.landlock_abi, &report.seccomp) {
+    let (mut level, mut reason) = match (report.landlock_abi, &report.seccomp) {
         (0, _) => (
             Level::Process,
             "this kernel has no Landlock, or it is switched off".to_owned(),
@@ -87,10 +89,54 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, uid: Option<u32>) 
         ),
         _ => (Level::Landlock, String::new()),
     };
+    if level == Level::Landlock && most >= Level::Namespaces {
+        policy.files = Some(Files::default());
+        policy.connect = Some(vec![GATEWAY_PORT]);
+        policy.calls = Some(Calls::default());
+        policy.spaces = Some(Spaces {
+            gateway_port: GATEWAY_PORT,
+        });
+        match ask_inside(spawner, launcher, &policy).await {
+            Ok(()) => level = Level::Namespaces,
+            Err(why) => reason = format!("namespaces cannot be opened: {why}"),
+        }
+    }
+    if level >= most {
+        (level, reason) = (most, String::new());
+    }
     Ok(Probe {
         level,
         landlock_abi: report.landlock_abi,
         seccomp: report.seccomp.is_ok(),
         reason,
     })
+}
+
+/// The whole way, without an agent at its end.
+async fn ask_inside(spawner: &Spawner, launcher: &Path, policy: &Policy) -> Result<(), String> {
+    let (near, far) = UnixStream::pair().map_err(|error| error.to_string())?;
+    ask(spawner, launcher, policy, Stdio::from(OwnedFd::from(far))).await?;
+    match receive(near).await {
+        Ok(Some(_listener)) => Ok(()),
+        Ok(None) => Err("the launcher handed no listener out".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs the launcher to its end. Its output and what it said on the side, or why it did not work.
+async fn ask(spawner: &Spawner, launcher: &Path, policy: &Policy, stdin: Stdio) -> Result<(Vec<u8>, String), String> {
+    let text = serde_json::to_string(policy).map_err(|error| error.to_string())?;
+    let mut command = tokio::process::Command::new(launcher);
+    command.arg(PROBE).arg(text).env_clear();
+    let child = spawner.spawn(command, stdin).await.map_err(|error| error.to_string())?;
+    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output())
+        .await
+        .map_err(|_elapsed| "the launcher did not answer".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if output.status.success() {
+        Ok((output.stdout, said))
+    } else {
+        Err(format!("{}: {said}", output.status))
+    }
 }

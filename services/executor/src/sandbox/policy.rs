@@ -25,6 +25,16 @@ pub struct Policy {
     pub connect: Option<Vec<u16>>,
     /// Refused system calls; none where the kernel cannot filter them.
     pub calls: Option<Calls>,
+    /// Namespaces of its own; none to stay in the machine's.
+    pub spaces: Option<Spaces>,
+}
+
+/// What stands in a run's own namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spaces {
+    /// Port on the run's own loopback where its gateway listens.
+    pub gateway_port: u16,
 }
 
 /// What is let through besides the calls every agent may make.

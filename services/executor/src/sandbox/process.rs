@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
 use super::Footprint;
@@ -15,6 +16,7 @@ pub struct Process {
     child: Child,
     footprint: Footprint,
     waited_for: Waited,
+    listener: Option<TcpListener>,
     ended: bool,
     swept: bool,
 }
@@ -26,9 +28,19 @@ impl Process {
             child,
             footprint: Footprint::of_run(leader, uid, marker),
             waited_for,
+            listener: None,
             ended: false,
             swept: false,
         }
+    }
+
+    pub(super) fn listens_by(&mut self, listener: Option<TcpListener>) {
+        self.listener = listener;
+    }
+
+    /// The listener in its own network, once; none when it has no network of its own.
+    pub fn listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
     }
 
     /// What its processes have in common.

@@ -22,7 +22,7 @@ pub(super) enum Error {
 const NEWEST: ABI = ABI::V9;
 
 /// Programs and libraries: read and execute.
-const PROGRAMS: [&str; 8] = [
+pub(super) const PROGRAMS: [&str; 8] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -35,7 +35,7 @@ const PROGRAMS: [&str; 8] = [
 
 /// What programs of all kinds look up: read. Nothing here is secret, and nothing names another process: `/proc/self` is
 /// the folder of this very process, which is the agent's first one a moment later (Node asks it for memory figures).
-const LOOK_UPS: [&str; 35] = [
+pub(super) const LOOK_UPS: [&str; 35] = [
     "/etc/ca-certificates",
     "/etc/fonts",
     "/etc/gai.conf",
@@ -74,7 +74,7 @@ const LOOK_UPS: [&str; 35] = [
 ];
 
 /// Devices: read and write.
-const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+pub(super) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Restricts this process and all it starts, for good. Returns the version of Landlock in force, 0 for none.
 pub(super) fn restrict(files: &Files, connect: Option<&[u16]>) -> Result<u32, Error> {

@@ -26,6 +26,7 @@ pub(super) struct Waited(Arc<Mutex<HashSet<i32>>>);
 
 struct Request {
     command: Box<Command>,
+    stdin: Stdio,
     answer: oneshot::Sender<std::io::Result<Child>>,
 }
 
@@ -40,23 +41,20 @@ impl Spawner {
             let _on_runtime = runtime.enter();
             while let Ok(mut request) = received.recv() {
                 // A caller that gave up meanwhile drops the child, which kills it.
+                request.command.stdin(request.stdin);
                 let _caller_gone = request.answer.send(children.spawn(&mut request.command));
             }
         })?;
         Ok(Self { requests, waited_for })
     }
 
-    /// Starts a command with nothing on standard input and pipes on output and error; killed when dropped.
-    pub(super) async fn spawn(&self, mut command: Command) -> Result<Child, Error> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+    /// Starts a command with this on standard input and pipes on output and error; killed when dropped.
+    pub(super) async fn spawn(&self, mut command: Command, stdin: Stdio) -> Result<Child, Error> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let (answer, started) = oneshot::channel();
         let command = Box::new(command);
         self.requests
-            .send(Request { command, answer })
+            .send(Request { command, stdin, answer })
             .map_err(|_gone| Error::Gone)?;
         started.await.map_err(|_gone| Error::Gone)?.map_err(Error::Spawn)
     }

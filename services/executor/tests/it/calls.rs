@@ -138,7 +138,7 @@ async fn an_agent_that_may_reach_hosts_may_look_up_their_names_and_nothing_more(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_share_no_memory_or_queues_without_a_file() {
-    let stack = Stack::with(Options::default()).await;
+    let stack = Stack::with(Options::default().set("ISOLATION__MAXIMUM", "landlock")).await;
     let program = format!(
         r#"{CALL}
 import multiprocessing.dummy

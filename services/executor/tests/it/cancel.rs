@@ -8,6 +8,7 @@ use rpc::v1::scheduler_message::Kind;
 use rpc::v1::{Cancel, CompleteRequest};
 
 use crate::harness::{Agent, Job, Options, Stack, eventually};
+use crate::isolation::unprivileged;
 
 /// Leaves its group and session, forgets its parent, and ignores what it is asked.
 pub const STUBBORN: &str = r#"
@@ -85,11 +86,17 @@ async fn a_cancelled_run_is_gone_within_two_seconds_also_its_runaway_grandchild(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_without_root() {
-    let options = Options {
-        unprivileged: true,
-        ..Options::default()
-    };
-    cancel_leaves_nothing(options).await;
+    cancel_leaves_nothing(unprivileged()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_without_namespaces() {
+    cancel_leaves_nothing(Options::default().set("ISOLATION__MAXIMUM", "landlock")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_without_either() {
+    cancel_leaves_nothing(unprivileged().set("ISOLATION__MAXIMUM", "landlock")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

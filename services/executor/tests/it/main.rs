@@ -4,6 +4,7 @@
 mod bad_agents;
 mod calls;
 mod cancel;
+mod escapes;
 mod events;
 mod gateway;
 mod harness;

@@ -39,7 +39,7 @@ const OWNED: &[Owned] = &[
         tests: true,
     },
     Owned {
-        technology: &["landlock", "seccompiler"],
+        technology: &["landlock", "rustix", "seccompiler"],
         by: &["executor"],
         tests: false,
     },
