@@ -1,9 +1,9 @@
 //! Locking an agent in: what it may read, write, reach and use, and how its processes end.
 //!
 //! A process is started by a launcher (this same program, started again): single-threaded, it reads a [`Policy`], gives
-//! up everything the policy does not grant, and becomes the agent. The executor decides, the launcher applies; a
-//! stronger isolation is a new field of the policy, a step of the launcher and a
-//! [`Level`], and nothing else changes.
+//! up everything the policy does not grant, and becomes the agent; or, in namespaces, stands by while a first process
+//! inside does that. The executor decides, the launcher applies; a stronger isolation is a new field of the policy, a
+//! step of the launcher and a [`Level`], and nothing else changes.
 //!
 //! What a level keeps and what it does not stands in `docs/SECURITY.md`.
 

@@ -1,7 +1,8 @@
 //! A root folder of a run's own: what it is given, at the places it has on the machine, and nothing else.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -63,10 +64,11 @@ type Plan = BTreeMap<PathBuf, Part>;
 pub(super) fn enter(policy: &Policy) -> Result<(), String> {
     let (system, given) = (system()?, given(policy.files.as_ref())?);
     pivot()?;
-    for (place, part) in system.iter().chain(&given) {
-        put(place, part).map_err(|error| format!("mount {}: {error}", place.display()))?;
-    }
+    put_all(&system)?;
+    // Before what the run is given, which may lie below any of them.
     processes_and_links()?;
+    put_all(&given)?;
+    close_the_way(&given)?;
     step("let go of the machine", umount2(OLD, MntFlags::MNT_DETACH))?;
     step("let go of the machine", std::fs::remove_dir(OLD))?;
     let fixed = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | quiet();
@@ -131,6 +133,27 @@ fn pivot() -> Result<(), String> {
     step("make /tmp", folders(Path::new("/tmp")))?;
     let tmp = mount(Some("tmp"), "/tmp", Some("tmpfs"), quiet(), Some(TMP_OPTIONS));
     step("mount /tmp", tmp)
+}
+
+fn put_all(plan: &Plan) -> Result<(), String> {
+    plan.iter()
+        .try_for_each(|(place, part)| step(&format!("mount {}", place.display()), put(place, part)))
+}
+
+/// Folders that stand in /tmp only because something given lies below them can be passed through, not looked into.
+fn close_the_way(given: &Plan) -> Result<(), String> {
+    let on_the_way = given.keys().flat_map(|place| place.ancestors().skip(1));
+    for folder in on_the_way.filter(|folder| !given.keys().any(|place| folder.starts_with(place))) {
+        // By its real path: /dev/shm leads there too.
+        let real = step("look at the way", folder.canonicalize())?;
+        if real.parent().is_some_and(|parent| parent.starts_with("/tmp")) {
+            step(
+                "close the way",
+                std::fs::set_permissions(&real, Permissions::from_mode(0o111)),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn put(place: &Path, part: &Part) -> std::io::Result<()> {

@@ -65,6 +65,16 @@ async fn agents_are_kept_apart(level: &str, options: Options) {
     let executor = stack.executor.pid();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let socket = outside.path().join("socket");
+    let _by_path = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let name = format!("steward-outside-{port}");
+    #[cfg(target_os = "linux")]
+    let _by_name = {
+        use std::os::linux::net::SocketAddrExt as _;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        std::os::unix::net::UnixListener::bind_addr(&address).unwrap()
+    };
     let program = format!(
         r#"
 import json, os, signal, socket, steward
@@ -89,13 +99,21 @@ denied = {{
     "replacing the pipe": lambda: os.unlink(os.environ["STEWARD_EVENTS"]),
     "replacing the job": lambda: os.rename(os.environ["STEWARD_JOB"], "job"),
     "another port": lambda: socket.create_connection(("127.0.0.1", {port}), 1),
+    "socket without a path": lambda: socket.socket(socket.AF_UNIX).connect("\0{name}"),
+    "name of a host": lambda: socket.getaddrinfo("example.org", 443),
+    "internet": lambda: socket.create_connection(("1.1.1.1", 443), 1),
+    "metadata": lambda: socket.create_connection(("169.254.169.254", 80), 1),
+    "kernel": lambda: os.listdir("/sys/kernel"),
     "listening": lambda: socket.create_server(("127.0.0.1", 0)),
     "signalling the executor": lambda: os.kill({executor}, 0),
 }}
 if "{level}" == "landlock":
+    # Before Landlock 9 nothing keeps it from a socket by path.
     denied["work root"] = lambda: os.listdir("{dir}")
     denied["processes"] = lambda: os.listdir("/proc")
     denied["writing /tmp"] = lambda: open("/tmp/steward-agent-was-here", "w")
+else:
+    denied["socket by path"] = lambda: socket.socket(socket.AF_UNIX).connect("{socket}")
 allowed = {{
     "job": lambda: open(os.environ["STEWARD_JOB"]).read(),
     "workspace": lambda: open("mine", "w").write("x"),
@@ -115,6 +133,7 @@ steward.result(notes=json.dumps({{
         dir = stack.executor.dir.display(),
         space = space.display(),
         readable = readable.display(),
+        socket = socket.display(),
         outside = outside.path().display(),
     );
     let found = notes(&stack, &program).await;

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
 
 mod bad_agents;
+#[cfg(target_os = "linux")]
 mod calls;
 mod cancel;
+#[cfg(target_os = "linux")]
 mod escapes;
 mod events;
 mod gateway;
