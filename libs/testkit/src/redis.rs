@@ -194,9 +194,11 @@ async fn answers(port: u16, process: &mut Process) -> Result<()> {
     }
 }
 
-/// Whether it is this very process that answers, rather than another server on the same port.
+/// Whether it is this very process that answers, rather than another server on the same port, and has read its data.
 fn ping(client: &Client, pid: u32) -> redis::RedisResult<bool> {
     let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
     let about: String = redis::cmd("INFO").arg("server").query(&mut connection)?;
+    // Refused while it reads.
+    redis::cmd("PING").exec(&mut connection)?;
     Ok(about.contains(&format!("process_id:{pid}\r\n")))
 }
