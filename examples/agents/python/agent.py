@@ -61,8 +61,11 @@ def work(job):
     name = "report.md" if job["kind"] == "work" else "report-revised.md"
     with open(os.path.join(steward.OUT, name), "w", encoding="utf-8") as file:
         file.write(f"# {(job.get('gig') or {}).get('title') or 'Report'}\n\n{text}\n")
-    steward.message("The report is finished; you find it in the delivery.", key="finished-" + job["kind"])
-    steward.result(notes="One report in Markdown, as asked for in the brief.", files=["out/" + name])
+    steward.result(
+        notes="One report in Markdown, as asked for in the brief.",
+        files=["out/" + name],
+        message="The report is finished; you find it in the delivery.",
+    )
 
 
 def reply(job):

@@ -54,14 +54,14 @@ def wait(timeout="24h"):
 
 
 def retry(after="10m"):
-    """Asks for another try later. Exit with 0 afterwards."""
+    """Asks for another try later; it uses no attempt up, and each time the pause grows. Exit with 0 afterwards."""
     _say({"type": "retry", "after": after})
 
 
 def result(**fields):
     """The result, by the job's kind. Exit with 0 afterwards.
 
-    work, revise: notes, files (names below out/) - reply: text, or none=True and reason -
+    work, revise: notes, files (names below out/), message (optional: to the client, once the delivery has gone out) - reply: text, or none=True and reason -
     propose: amount_usdc, cover_letter, estimated_hours (optional), or decline
     """
     _say({"type": "result", **fields})

@@ -59,8 +59,10 @@ pub struct Gig {
 /// What the agent is busy with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
-    /// Bids sent or on the way today (UTC).
+    /// Bids made today (UTC): sent, on their way, or held.
     pub bids_today: u32,
+    /// Of these, held for a human.
+    pub held_today: u32,
     /// Contracts not yet delivered, and proposals that may still become some are not counted.
     pub open_contracts: u32,
 }
@@ -95,6 +97,14 @@ pub enum Decision {
     },
 }
 
+fn full(load: Load) -> String {
+    let sent = load.bids_today.saturating_sub(load.held_today);
+    match load.held_today {
+        0 => format!("{sent} bids went out today, which is the cap"),
+        held => format!("{sent} bids went out today and {held} wait for approval, together the cap"),
+    }
+}
+
 /// Decides about one gig. The caps, price limits and refusals hold whatever the score.
 #[must_use]
 pub fn decide(gig: &Gig, rules: &Bidding, load: Load, now: DateTime<Utc>) -> Decision {
@@ -118,7 +128,7 @@ pub fn decide(gig: &Gig, rules: &Bidding, load: Load, now: DateTime<Utc>) -> Dec
         return skip("the deadline has passed".to_owned());
     }
     if rules.max_bids_per_day.is_some_and(|cap| load.bids_today >= cap) {
-        return skip(format!("{} bids went out today, which is the cap", load.bids_today));
+        return skip(full(load));
     }
     if rules.max_open_contracts.is_some_and(|cap| load.open_contracts >= cap) {
         return skip(format!("{} contracts are open, which is the cap", load.open_contracts));

@@ -13,6 +13,15 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// The most one picture, sound or file in a message is set aside for: the dearest tiling of a full-size picture.
 const MEDIA_TOKENS: u64 = 50_000;
 
+/// Whether a provider's pattern fits a model: the same name, or the beginning of it before a `*` at the end.
+#[must_use]
+pub fn serves(pattern: &str, model: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => model.starts_with(start),
+        None => pattern == model,
+    }
+}
+
 /// Why a cost cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -1,8 +1,8 @@
 //! The run machine: one job, attempted until it ends.
 //!
 //! `queued → leased → succeeded | retrying | waiting | parked | cancelled`. Only a failed attempt of the agent uses up
-//! an attempt. A lost executor or a hand-back does not, but both are bounded; what is handed over by an executor that
-//! stops, or put off until something is there again, costs nothing.
+//! an attempt. A lost executor, a hand-back or a wish to be started again later does not, but each is bounded; what is
+//! handed over by an executor that stops, or put off until something is there again, costs nothing.
 
 use std::time::Duration;
 
@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize};
 pub const MAX_LOST_LEASES: u32 = 10;
 /// Times a run may be handed back unbegun before a human looks at it.
 pub const MAX_HAND_BACKS: u32 = 12;
+/// Times a run may be put off by its agent, or because no model answered, before a human looks at it: with the pauses
+/// between, a day and more.
+pub const MAX_POSTPONEMENTS: u32 = 100;
+/// Least pause after the first postponement; doubles with each.
+const FIRST_POSTPONEMENT: Duration = Duration::from_secs(10);
+/// The most that least pause grows to.
+const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(900);
 /// Pause after the first hand-back; doubles with each.
 const FIRST_HAND_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause after a hand-back.
@@ -151,6 +158,8 @@ pub struct Run {
     pub lost_leases: u32,
     /// Times it was handed back.
     pub hand_backs: u32,
+    /// Times it was to be started again later.
+    pub postponed: u32,
 }
 
 /// Something that happened to a run.
@@ -162,7 +171,7 @@ pub enum Command {
     Succeed,
     /// The attempt failed.
     Fail,
-    /// The agent asks to be started again later.
+    /// To be started again no sooner than this: the agent asks for it, or no model answered.
     RetryLater(Duration),
     /// The agent waits for a message.
     Wait(Duration),
@@ -229,10 +238,10 @@ pub fn apply(run: &Run, command: &Command, policy: &Policy) -> Result<Step, Reje
             }
         }
         (Leased, Command::RetryLater(after)) => {
-            // Asking for more time costs an attempt: an agent that always asks would never end.
-            next.failures += 1;
-            pause = *after;
-            if next.failures >= policy.max_attempts {
+            // It is nobody's failure, but an agent that always asks would never end: each time it waits longer.
+            next.postponed += 1;
+            pause = (*after).max(doubled(FIRST_POSTPONEMENT, next.postponed, LONGEST_POSTPONEMENT));
+            if next.postponed >= MAX_POSTPONEMENTS {
                 Parked
             } else {
                 Retrying
@@ -271,6 +280,7 @@ pub fn apply(run: &Run, command: &Command, policy: &Policy) -> Result<Step, Reje
             next.failures = 0;
             next.lost_leases = 0;
             next.hand_backs = 0;
+            next.postponed = 0;
             Queued
         }
         (state, command) => {

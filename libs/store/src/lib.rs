@@ -34,6 +34,7 @@ pub mod onboarding;
 pub mod overview;
 pub mod prices;
 pub mod proposals;
+pub mod provider_health;
 pub mod replicas;
 pub mod retention;
 pub mod run_accounts;

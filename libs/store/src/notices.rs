@@ -44,6 +44,24 @@ pub async fn raise(tx: &mut Tx, kind: &str, key: &str, body: &str) -> Result<boo
     Ok(fresh)
 }
 
+/// Whether a notice stands.
+///
+/// # Errors
+/// When the query fails.
+pub async fn stands(tx: &mut Tx, kind: &str, key: &str) -> Result<bool, Error> {
+    let stands = sqlx::query_scalar!(
+        r#"-- notices::stands
+        SELECT EXISTS (
+            SELECT FROM scheduler.notices WHERE kind = $1 AND key = $2 AND resolved_at IS NULL
+        ) AS "stands!""#,
+        kind,
+        key,
+    )
+    .fetch_one(tx.connection())
+    .await?;
+    Ok(stands)
+}
+
 /// Resolves a notice. Answers whether one stood.
 ///
 /// # Errors

@@ -249,6 +249,10 @@ pub async fn load(tx: &mut Tx, agent: &str) -> Result<(Load, DateTime<Utc>), Err
             (SELECT count(*) FROM scheduler.proposals
              WHERE agent = $1 AND created_at >= date_trunc('day', now(), 'UTC')
                AND state <> 'skipped' AND reason IS DISTINCT FROM 'shadow') AS "bids_today!",
+            (SELECT count(*) FROM scheduler.effects AS e
+             JOIN scheduler.proposals AS p ON p.gig_id = e.gig_id
+             WHERE e.agent = $1 AND e.kind = 'propose' AND e.state = 'held' AND p.state = 'considered'
+               AND p.created_at >= date_trunc('day', now(), 'UTC')) AS "held_today!",
             (SELECT count(*) FROM scheduler.contracts
              WHERE agent = $1 AND closed_at IS NULL AND state <> 'delivered') AS "open_contracts!""#,
         agent,
@@ -257,6 +261,7 @@ pub async fn load(tx: &mut Tx, agent: &str) -> Result<(Load, DateTime<Utc>), Err
     .await?;
     let load = Load {
         bids_today: u32::try_from(row.bids_today).unwrap_or(u32::MAX),
+        held_today: u32::try_from(row.held_today).unwrap_or(u32::MAX),
         open_contracts: u32::try_from(row.open_contracts).unwrap_or(u32::MAX),
     };
     Ok((load, row.now))

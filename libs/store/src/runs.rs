@@ -181,7 +181,7 @@ pub async fn advance(
     let moved = sqlx::query!(
         "-- runs::advance
         UPDATE scheduler.runs
-        SET state = $3, attempt = $4, failures = $5, lost_leases = $6, hand_backs = $7,
+        SET state = $3, attempt = $4, failures = $5, lost_leases = $6, hand_backs = $7, postponed = $13,
             not_before = now() + $8 * INTERVAL '1 millisecond',
             wait_until = CASE WHEN $3 = 'waiting' THEN now() + $8 * INTERVAL '1 millisecond' END,
             lease_until = NULL, lease_token = NULL,
@@ -201,6 +201,7 @@ pub async fn advance(
         note.error,
         closed,
         tx.name,
+        count(step.run.postponed),
     )
     .execute(tx.connection())
     .await?;
@@ -241,6 +242,24 @@ pub async fn agent_of(tx: &mut Tx, id: Uuid) -> Result<String, Error> {
     .fetch_optional(tx.connection())
     .await?;
     agent.ok_or_else(|| Error::NotFound {
+        what: "run",
+        key: id.to_string(),
+    })
+}
+
+/// The contract a run works on, if it works on one.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such run.
+pub async fn contract_of(tx: &mut Tx, id: Uuid) -> Result<Option<Uuid>, Error> {
+    let contract = sqlx::query_scalar!(
+        "-- runs::contract_of
+        SELECT contract_id FROM scheduler.runs WHERE id = $1",
+        id,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    contract.ok_or_else(|| Error::NotFound {
         what: "run",
         key: id.to_string(),
     })

@@ -2,6 +2,7 @@
 
 mod books;
 mod prices;
+mod providers;
 mod runs;
 
 use std::{sync::Arc, time::Instant};
@@ -42,6 +43,7 @@ impl Api {
             name: upstream.name.clone(),
             models: upstream.models.clone(),
             has_key: !upstream.api_key.expose().trim().is_empty(),
+            outage: None,
         };
         let providers = upstreams.iter().map(shown).collect();
         Self { store, providers }
@@ -121,10 +123,8 @@ impl Billing for Api {
         &self,
         request: Request<v1::ListProvidersRequest>,
     ) -> Result<Response<v1::ListProvidersResponse>, Status> {
-        call("list_providers", READERS, request, |_| async {
-            Ok(v1::ListProvidersResponse {
-                providers: self.providers.to_vec(),
-            })
+        call("list_providers", READERS, request, |_| {
+            providers::list(&self.store, &self.providers)
         })
         .await
     }

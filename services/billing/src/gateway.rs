@@ -33,6 +33,7 @@ use store::{
 use crate::{
     config::{self, Config},
     credential,
+    health::Health,
 };
 pub use refusal::CODES;
 use refusal::Refusal;
@@ -43,6 +44,7 @@ pub struct Gateway {
     settings: config::Gateway,
     upstreams: upstreams::Upstreams,
     slots: Arc<slots::Slots>,
+    health: Health,
     tasks: Tasks,
 }
 
@@ -62,10 +64,16 @@ impl Gateway {
         Ok(Self {
             upstreams: upstreams::Upstreams::new(&context.config.upstreams, &settings)?,
             slots: slots::Slots::new(settings.max_calls, settings.max_calls_per_run),
+            health: Health::default(),
             tasks: context.tasks.clone(),
             store,
             settings,
         })
+    }
+
+    /// How its providers fare.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// One chat completion.

@@ -22,6 +22,7 @@ pub mod config;
 mod credential;
 mod error;
 mod gateway;
+mod health;
 mod metrics;
 mod prices;
 mod server;
@@ -45,6 +46,12 @@ pub async fn run(context: Context<Config>) -> anyhow::Result<()> {
     prices::seed(&store).await.context("write the built-in prices")?;
 
     let gateway = Arc::new(gateway::Gateway::new(&context, store.clone())?);
+    let noting = (context.clone(), store.clone(), Arc::clone(&gateway));
+    context
+        .tasks
+        .spawn_restarting("provider_health", Restart::default(), move || {
+            health::keep(noting.0.clone(), noting.1.clone(), Arc::clone(&noting.2))
+        });
     gateway::server::spawn(&context, http, gateway).context("start the gateway")?;
     server::spawn(&context, grpc, api::Api::new(store.clone(), &context.config.upstreams));
     let watching = (context.clone(), store.clone());

@@ -89,6 +89,7 @@ struct Shared {
     traceparent: Option<HeaderValue>,
     activity: Arc<Activity>,
     budget_spent: AtomicBool,
+    models_away: AtomicBool,
 }
 
 impl Upstream {
@@ -130,6 +131,7 @@ impl Upstream {
             traceparent: traceparent.and_then(|parent| parent.parse().ok()),
             activity,
             budget_spent: AtomicBool::new(false),
+            models_away: AtomicBool::new(false),
         });
         let (address, listener) = match place {
             Place::Machine => {
@@ -178,6 +180,12 @@ impl Gateway {
     pub fn budget_spent(&self) -> bool {
         self.shared.budget_spent.load(Ordering::Relaxed)
     }
+
+    /// Whether the last model call came to nothing because its provider, or the way there, is away or overwhelmed.
+    #[must_use]
+    pub fn models_away(&self) -> bool {
+        self.shared.models_away.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Gateway {
@@ -194,6 +202,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             if status == BUDGET {
                 shared.budget_spent.store(true, Ordering::Relaxed);
             }
+            let away = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            shared.models_away.store(away, Ordering::Relaxed);
             let class = match status.as_u16() / 100 {
                 2 => "2xx",
                 3 => "3xx",
@@ -204,6 +214,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         }
         Err(refusal) => {
             let class = refusal.class();
+            let away = matches!(refusal, Refusal::Unreachable(_));
+            shared.models_away.store(away, Ordering::Relaxed);
             (refusal.into_response(), class)
         }
     };

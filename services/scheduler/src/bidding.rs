@@ -117,6 +117,7 @@ async fn decide(tx: &mut Tx, agent: &Agent, gig: &NewGig, bids: u32) -> Result<D
         deadline: gig.deadline,
         proposals: bids,
     };
+    pause::tell_if_held(tx, agent, load).await?;
     Ok(bidding::decide(&known, &agent.spec.bidding, load, now))
 }
 

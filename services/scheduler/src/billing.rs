@@ -8,7 +8,7 @@ use domain::agent_file::AgentFile;
 use rpc::auth::Credentials;
 use rpc::error::{Code, status};
 use rpc::v1::billing_client::BillingClient;
-use rpc::v1::{CloseRunRequest, OpenRunRequest, SettleRequest, SubjectCostsRequest};
+use rpc::v1::{CloseRunRequest, ListProvidersRequest, OpenRunRequest, Provider, SettleRequest, SubjectCostsRequest};
 use secrecy::SecretString;
 use store::contracts::{Contract, Figures};
 use store::runs::Run;
@@ -154,6 +154,16 @@ impl Billing {
         Ok(costs
             .filter_map(|cost| Some((cost.subject_id.parse().ok()?, cost.cost_micro_usd)))
             .collect())
+    }
+
+    /// Which providers of models are set up, and how they fare.
+    ///
+    /// # Errors
+    /// Billing's status, or unavailable.
+    pub async fn providers(&self) -> Result<Vec<Provider>, Status> {
+        let request = self.bounded(ListProvidersRequest {});
+        let answer = self.within(self.client.clone().list_providers(request)).await?;
+        Ok(answer.into_inner().providers)
     }
 
     /// The deadline holds here too: without any reachable address a call would wait for one for ever.

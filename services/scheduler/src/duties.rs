@@ -7,11 +7,13 @@ use store::duties::{self, Duty};
 use store::{agents, run_tx};
 use tokio::sync::Semaphore;
 
+use crate::billing::Billing;
 use crate::canary;
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::metrics::DUTIES;
 use crate::objects::Objects;
+use crate::outages;
 use crate::reconcile::{self, Reader};
 use crate::retention;
 use crate::wake::Topic;
@@ -50,8 +52,19 @@ pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> R
     Ok(())
 }
 
+/// What duties are done with.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Reads the marketplace.
+    pub reader: Arc<Reader>,
+    /// Bytes whose rows retention removes.
+    pub objects: Objects,
+    /// Knows how the providers of models fare.
+    pub billing: Billing,
+}
+
 /// Does what is due until the soft stop; what is begun then is finished.
-pub async fn run(desk: Arc<Desk>, reader: Arc<Reader>, objects: Objects) {
+pub async fn run(desk: Arc<Desk>, means: Means) {
     let mut pulse = desk.wake.pulse(Topic::Duties, LONGEST_POLL);
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut ensured = false;
@@ -60,7 +73,7 @@ pub async fn run(desk: Arc<Desk>, reader: Arc<Reader>, objects: Objects) {
         if !ensured {
             ensured = ensure_all(&desk).await.inspect_err(log_failure).is_ok();
         }
-        let found = match begin(&desk, &reader, &objects, &permits).await {
+        let found = match begin(&desk, &means, &permits).await {
             Ok(found) => found,
             Err(error) => {
                 log_failure(&error);
@@ -88,6 +101,7 @@ async fn ensure_all(desk: &Desk) -> Result<(), Error> {
     let agents = agents::list(&desk.store).await?;
     run_tx!(desk.store, "duties_ensure", Error, |tx| {
         duties::ensure(tx, retention::RETENTION, "").await?;
+        duties::ensure(tx, outages::PROVIDERS, "").await?;
         for agent in agents.iter().filter(|agent| agent.api_key_sealed.is_some()) {
             ensure_for_agent(tx, desk, &agent.name).await?;
         }
@@ -96,22 +110,17 @@ async fn ensure_all(desk: &Desk) -> Result<(), Error> {
 }
 
 /// Claims a due duty, if a hand is free, and has it done beside the loop. Answers whether there was one.
-async fn begin(
-    desk: &Arc<Desk>,
-    reader: &Arc<Reader>,
-    objects: &Objects,
-    permits: &Arc<Semaphore>,
-) -> Result<bool, Error> {
+async fn begin(desk: &Arc<Desk>, means: &Means, permits: &Arc<Semaphore>) -> Result<bool, Error> {
     let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
         return Ok(false);
     };
     let lease = desk.config.reconcile.deadline + MARGIN;
     let claimed = run_tx!(desk.store, "duty_claim", |tx| duties::claim(tx, lease).await)?;
     let Some(duty) = claimed else { return Ok(false) };
-    let (desk, reader, objects) = (Arc::clone(desk), Arc::clone(reader), objects.clone());
+    let (desk, means) = (Arc::clone(desk), means.clone());
     let own = Arc::clone(&desk);
     let _runs_on = desk.tasks.spawn_job("duty", async move {
-        work(&own, &reader, &objects, &duty).await;
+        work(&own, &means, &duty).await;
         drop(permit);
         own.wake.wake(Topic::Duties);
     });
@@ -119,7 +128,8 @@ async fn begin(
 }
 
 /// Does one duty within its lease and gives it back.
-async fn work(desk: &Desk, reader: &Reader, objects: &Objects, duty: &Duty) {
+async fn work(desk: &Desk, means: &Means, duty: &Duty) {
+    let reader = &means.reader;
     let doing = async {
         match duty.duty.as_str() {
             reconcile::CONTRACTS => reader.contracts(&duty.key).await,
@@ -128,7 +138,8 @@ async fn work(desk: &Desk, reader: &Reader, objects: &Objects, duty: &Duty) {
             reconcile::GIGS => reader.gigs(&duty.key).await,
             reconcile::DELIVERIES => reader.deliveries(&duty.key).await,
             canary::CANARY => canary::look(&reader.caller(), &duty.key).await,
-            retention::RETENTION => retention::sweep(desk, objects).await,
+            retention::RETENTION => retention::sweep(desk, &means.objects).await,
+            outages::PROVIDERS => outages::look(desk, &means.billing).await,
             // A newer release's duty: left to it.
             _ => Ok(LONGEST_PAUSE),
         }

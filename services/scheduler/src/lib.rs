@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod objects;
 pub mod observe;
 pub mod onboarding;
+pub mod outages;
 mod outgoing;
 pub mod payload;
 mod reads;
@@ -87,7 +88,7 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
     let market = Arc::new(marketplace::Marketplace::new(Arc::clone(&desk))?);
     let courier = courier::Courier::new(Arc::clone(&desk), Arc::clone(&market), objects.clone(), billing.clone());
     let floor = work::Floor::new(Arc::clone(&desk), billing.clone(), objects.clone());
-    let kept = objects.clone();
+    let kept = (objects.clone(), billing.clone());
     let api = api::Api::new(
         Arc::clone(&desk),
         Arc::clone(&market),
@@ -95,8 +96,12 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
         objects,
         floor.sessions(),
     );
-    let reader = Arc::new(reconcile::Reader::new(Arc::clone(&desk), market));
-    spawn_loops(&desk, &courier, &reader, &floor.sessions(), &kept);
+    let means = duties::Means {
+        reader: Arc::new(reconcile::Reader::new(Arc::clone(&desk), market)),
+        objects: kept.0,
+        billing: kept.1,
+    };
+    spawn_loops(&desk, &courier, &floor.sessions(), &means);
     api::spawn(api, floor, listener);
     ctx.ready();
     Ok(())
@@ -129,20 +134,14 @@ async fn open_store(ctx: &Context<Config>) -> anyhow::Result<Store> {
 }
 
 /// The loops of this process; each is started again when it dies.
-fn spawn_loops(
-    desk: &Arc<Desk>,
-    courier: &Arc<courier::Courier>,
-    reader: &Arc<reconcile::Reader>,
-    sessions: &work::Sessions,
-    objects: &objects::Objects,
-) {
+fn spawn_loops(desk: &Arc<Desk>, courier: &Arc<courier::Courier>, sessions: &work::Sessions, means: &duties::Means) {
     let taking_in = Arc::clone(desk);
     desk.tasks.spawn_restarting("intake", Restart::default(), move || {
         intake::run(Arc::clone(&taking_in))
     });
-    let (dutiful, reader, objects) = (Arc::clone(desk), Arc::clone(reader), objects.clone());
+    let (dutiful, means) = (Arc::clone(desk), means.clone());
     desk.tasks.spawn_restarting("duties", Restart::default(), move || {
-        duties::run(Arc::clone(&dutiful), Arc::clone(&reader), objects.clone())
+        duties::run(Arc::clone(&dutiful), means.clone())
     });
     let (watching, sessions) = (Arc::clone(desk), sessions.clone());
     desk.tasks.spawn_restarting("gauges", Restart::default(), move || {

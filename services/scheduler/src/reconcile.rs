@@ -71,6 +71,9 @@ pub enum Error {
     /// The agent's client cannot be made.
     #[error(transparent)]
     Client(#[from] marketplace::Error),
+    /// Billing did not answer.
+    #[error("ask billing: {0}")]
+    Billing(String),
     /// The marketplace did not answer as asked.
     #[error("reading the list of {what} failed: {why}")]
     Read {

@@ -46,13 +46,17 @@ fn a_fitting_gig_is_bid_on_at_the_clients_budget() {
 fn limits_hold_whatever_the_score() {
     let busy = Load {
         bids_today: 3,
+        held_today: 0,
         open_contracts: 2,
     };
     let capped = Bidding {
         max_bids_per_day: Some(3),
         ..rules()
     };
-    assert!(reason(decide(&gig(), &capped, busy, now())).contains("bids went out today"));
+    assert!(reason(decide(&gig(), &capped, busy, now())).contains("3 bids went out today"));
+    let waiting = Load { held_today: 2, ..busy };
+    let told = reason(decide(&gig(), &capped, waiting, now()));
+    assert!(told.contains("1 bids went out today and 2 wait for approval"), "{told}");
     let capped = Bidding {
         max_open_contracts: Some(2),
         ..rules()
@@ -123,7 +127,7 @@ proptest! {
             max_bids_per_day: Some(cap),
             ..rules()
         };
-        if let Decision::Bid { amount, score, .. } = decide(&gig, &rules, Load { bids_today: bids, open_contracts: 0 }, now()) {
+        if let Decision::Bid { amount, score, .. } = decide(&gig, &rules, Load { bids_today: bids, open_contracts: 0, ..Load::default() }, now()) {
             prop_assert!(amount.0 >= least && amount.0 <= least + span && amount.0 <= budget);
             prop_assert!(bids < cap);
             prop_assert!(score.total <= 1000 && score.total >= rules.min_score);

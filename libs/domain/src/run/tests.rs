@@ -15,6 +15,7 @@ fn fresh() -> Run {
         failures: 0,
         lost_leases: 0,
         hand_backs: 0,
+        postponed: 0,
     }
 }
 
@@ -73,6 +74,28 @@ fn a_run_nobody_can_begin_pauses_longer_each_time_and_is_parked() {
 }
 
 #[test]
+fn being_put_off_uses_up_no_attempt_waits_longer_each_time_and_comes_to_an_end() {
+    let (mut run, mut waited) = (fresh(), Duration::ZERO);
+    let asked = Duration::from_secs(60);
+    let mut pauses = Vec::new();
+    while run.state != State::Parked {
+        run = apply(&run, &Command::Lease, &POLICY).unwrap().run;
+        let step = apply(&run, &Command::RetryLater(asked), &POLICY).unwrap();
+        waited += step.pause;
+        pauses.push(step.pause.as_secs());
+        run = step.run;
+    }
+    assert_eq!(pauses[..8], [60, 60, 60, 80, 160, 320, 640, 900]);
+    assert!(
+        waited > Duration::from_secs(20 * 3600),
+        "an outage of a day is outlived: {waited:?}"
+    );
+    assert_eq!((run.failures, run.postponed), (0, MAX_POSTPONEMENTS));
+    let again = apply(&run, &Command::OperatorRetry, &POLICY).unwrap().run;
+    assert_eq!((again.state, again.postponed), (State::Queued, 0));
+}
+
+#[test]
 fn a_hand_over_and_an_outage_cost_a_run_nothing() {
     let leased = apply(&fresh(), &Command::Lease, &POLICY).unwrap().run;
     let pause = Duration::from_secs(15);
@@ -103,7 +126,7 @@ proptest! {
                 run = step.run;
             }
         }
-        prop_assert!(leases <= POLICY.max_attempts + MAX_LOST_LEASES + MAX_HAND_BACKS + 2 + waits + free);
+        prop_assert!(leases <= POLICY.max_attempts + MAX_LOST_LEASES + MAX_HAND_BACKS + MAX_POSTPONEMENTS + 2 + waits + free);
         prop_assert!(run.failures <= POLICY.max_attempts);
     }
 

@@ -144,7 +144,10 @@ fn runs() -> String {
         (Command::Lease, "an executor takes it"),
         (Command::Succeed, "result"),
         (Command::Fail, "failed attempt"),
-        (Command::RetryLater(Duration::from_secs(60)), "the agent asks for later"),
+        (
+            Command::RetryLater(Duration::from_secs(60)),
+            "the agent asks for later, or no model answered",
+        ),
         (Command::Wait(Duration::from_secs(60)), "the agent waits for a message"),
         (Command::CannotDo, "the agent cannot do it"),
         (Command::HandOver, "handed over by an executor that stops"),
@@ -160,10 +163,10 @@ fn runs() -> String {
     ];
     let mut rows = Vec::new();
     for state in &states {
-        for (failures, hand_backs, note) in [
-            (0, 0, ""),
-            (2, 0, "the last attempt"),
-            (0, run::MAX_HAND_BACKS - 1, "once too often"),
+        for (failures, hand_backs, postponed, note) in [
+            (0, 0, 0, ""),
+            (2, 0, 0, "the last attempt"),
+            (0, run::MAX_HAND_BACKS - 1, run::MAX_POSTPONEMENTS - 1, "once too often"),
         ] {
             let run = Run {
                 state: state.clone(),
@@ -171,6 +174,7 @@ fn runs() -> String {
                 failures,
                 lost_leases: 0,
                 hand_backs,
+                postponed,
             };
             for (command, name) in &commands {
                 let Ok(step) = run::apply(&run, command, &policy) else {
@@ -180,6 +184,7 @@ fn runs() -> String {
                     &Run {
                         failures: 0,
                         hand_backs: 0,
+                        postponed: 0,
                         ..run.clone()
                     },
                     command,
@@ -204,9 +209,10 @@ fn runs() -> String {
             }
         }
     }
-    let text = "Work. A failed attempt pauses 10 s, doubled each time; three of them park the run. A dead executor or a \
-                hand-back uses up no attempt; hand-backs pause 1 s, doubled up to 5 min, and the twelfth parks the run. \
-                A hand-over and an outage cost nothing.";
+    let text = "Work. A failed attempt pauses 10 s, doubled each time; three of them park the run. A dead executor, a \
+                hand-back or being put off uses up no attempt; hand-backs pause 1 s, doubled up to 5 min, and the \
+                twelfth parks the run; being put off pauses as long as was asked for, at least 10 s, doubled up to \
+                15 min, and the hundredth parks the run. A hand-over and an outage of what is ours cost nothing.";
     table("Run", text, &rows)
 }
 

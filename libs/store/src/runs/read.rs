@@ -34,6 +34,7 @@ struct Row {
     failures: i32,
     lost_leases: i32,
     hand_backs: i32,
+    postponed: i32,
     max_attempts: i32,
     deadline: Option<DateTime<Utc>>,
     timeout_secs: i32,
@@ -75,6 +76,7 @@ impl TryFrom<Row> for Run {
                 failures: count(row.failures),
                 lost_leases: count(row.lost_leases),
                 hand_backs: count(row.hand_backs),
+                postponed: count(row.postponed),
             },
             max_attempts: row.max_attempts,
             deadline: row.deadline,
@@ -101,8 +103,8 @@ pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Run, Error> {
         Row,
         "-- runs::lock
         SELECT id, agent, kind, contract_id, gig_id, version, revision_no, state, attempt, failures, lost_leases,
-               hand_backs, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token, executor_id, request,
-               result, checkpoint, error, traceparent, created_at, started_at, finished_at
+               hand_backs, postponed, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token,
+               executor_id, request, result, checkpoint, error, traceparent, created_at, started_at, finished_at
         FROM scheduler.runs WHERE id = $1 FOR UPDATE",
         id,
     )
@@ -124,8 +126,8 @@ pub async fn get(store: &Store, id: Uuid) -> Result<Run, Error> {
         Row,
         "-- runs::get
         SELECT id, agent, kind, contract_id, gig_id, version, revision_no, state, attempt, failures, lost_leases,
-               hand_backs, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token, executor_id, request,
-               result, checkpoint, error, traceparent, created_at, started_at, finished_at
+               hand_backs, postponed, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token,
+               executor_id, request, result, checkpoint, error, traceparent, created_at, started_at, finished_at
         FROM scheduler.runs WHERE id = $1",
         id,
     )
@@ -147,8 +149,8 @@ pub async fn list(store: &Store, filter: &Filter, limit: i64) -> Result<Vec<Run>
         Row,
         "-- runs::list
         SELECT id, agent, kind, contract_id, gig_id, version, revision_no, state, attempt, failures, lost_leases,
-               hand_backs, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token, executor_id, request,
-               result, checkpoint, error, traceparent, created_at, started_at, finished_at
+               hand_backs, postponed, max_attempts, deadline, timeout_secs, budget_micro, lease_until, lease_token,
+               executor_id, request, result, checkpoint, error, traceparent, created_at, started_at, finished_at
         FROM scheduler.runs
         WHERE ($1::text IS NULL OR agent = $1)
           AND ($2::text IS NULL OR state = $2)

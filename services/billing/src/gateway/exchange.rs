@@ -314,6 +314,15 @@ impl Exchange {
     }
 
     fn count(&self, outcome: &'static str) {
+        let health = self.gateway.health();
+        match outcome {
+            "ok" => health.worked(&self.upstream.name),
+            "unreachable" => health.failed(&self.upstream.name, "it cannot be reached"),
+            "timeout" => health.failed(&self.upstream.name, "it did not answer in time"),
+            "garbage" => health.failed(&self.upstream.name, "it answered with something that is no answer"),
+            "cut" => health.failed(&self.upstream.name, "it broke off in the middle of its answer"),
+            _ => {}
+        }
         let provider = || self.upstream.name.clone();
         metrics::counter!(CALLS, "provider" => provider(), "outcome" => outcome).increment(1);
         metrics::histogram!(CALL_SECONDS, "provider" => provider(), "outcome" => outcome)

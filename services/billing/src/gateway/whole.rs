@@ -13,6 +13,9 @@ use super::{
 /// What is read of a failure.
 const MAX_FAILURE: usize = 64 * 1024;
 
+/// How OpenAI and those like it tell a used-up account from calls that come too fast.
+const QUOTA: &[u8] = b"insufficient_quota";
+
 /// Reads an answer to its end, books it, passes it on.
 pub(super) async fn answer(exchange: &Exchange, held: &Held, response: Response, reply: Reply) {
     let (status, headers) = (response.status(), passed_on(response.headers()));
@@ -54,6 +57,10 @@ pub(super) async fn failed(exchange: &Exchange, held: &Held, response: Response,
     let body = exchange.within(read_some(response)).await.unwrap_or_default();
     let provider = exchange.upstream.name.as_str();
     tracing::warn!(provider, status = status.as_u16(), "a provider refused a model call");
+    match outage(status, &body) {
+        Some(why) => exchange.gateway.health().failed(provider, &why),
+        None => exchange.gateway.health().worked(provider),
+    }
     if let Ok(seen @ Some(_)) = seen(&body) {
         let end = End {
             seen,
@@ -92,6 +99,19 @@ pub(super) async fn failed(exchange: &Exchange, held: &Held, response: Response,
     }
     let balance = exchange.release("provider_error").await.unwrap_or(held.balance);
     drop(reply.send(Ok(readable(provider, status, headers, body, balance))));
+}
+
+/// What of a failure concerns every call, in our words: the others are about the one that was made.
+fn outage(status: StatusCode, body: &Bytes) -> Option<String> {
+    match status.as_u16() {
+        401 | 403 => Some(format!("it refuses the operator's key (HTTP {status})")),
+        402 => Some("it wants to be paid first (HTTP 402)".to_owned()),
+        429 if body.windows(QUOTA.len()).any(|piece| piece == QUOTA) => {
+            Some("the operator's account has nothing left (insufficient_quota)".to_owned())
+        }
+        500.. => Some(format!("it answers HTTP {status}")),
+        _ => None,
+    }
 }
 
 /// The provider's own words when they are JSON, ours in their place when not.

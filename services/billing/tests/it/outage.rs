@@ -160,3 +160,49 @@ async fn a_call_that_outlives_an_outage_is_charged_what_it_cost() {
     assert!(usage[0].flags.is_empty(), "{usage:?}");
     stack.assert_books().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_fails_three_times_in_a_row_is_told_of_until_a_call_works() {
+    let stack = Stack::start().await;
+    let run = stack.open(1_000_000, &[]).await;
+    let outage = async || {
+        let listed = stack
+            .viewer
+            .clone()
+            .list_providers(rpc::v1::ListProvidersRequest {})
+            .await;
+        listed.unwrap().into_inner().providers.remove(0).outage
+    };
+    let cases = [
+        (StatusCode::SERVICE_UNAVAILABLE, "{}", "HTTP 503"),
+        (StatusCode::UNAUTHORIZED, "{}", "refuses the operator's key"),
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            r#"{"error":{"code":"insufficient_quota"}}"#,
+            "nothing left",
+        ),
+    ];
+    for (status, body, why) in cases {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        stack.provider.answers_json(status, &body);
+        for _ in 0..3 {
+            stack.chat(&run, &question("gpt-4o-mini")).await;
+        }
+        eventually(SOON, "the outage is told", || async {
+            outage()
+                .await
+                .is_some_and(|told| told.error.contains(why) && told.failures >= 3)
+        })
+        .await
+        .unwrap();
+    }
+    // What is about one request says nothing of the others.
+    stack.provider.answers_json(
+        StatusCode::BAD_REQUEST,
+        &serde_json::json!({"error": {"message": "no"}}),
+    );
+    stack.chat(&run, &question("gpt-4o-mini")).await;
+    eventually(SOON, "it is over", || async { outage().await.is_none() })
+        .await
+        .unwrap();
+}

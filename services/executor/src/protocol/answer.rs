@@ -23,6 +23,8 @@ pub enum Answer {
         notes: String,
         /// Names below `out/`, each once.
         files: Vec<String>,
+        /// What to write to the client once it is delivered.
+        message: Option<String>,
     },
     /// Of reply: what to write.
     Reply(String),
@@ -51,6 +53,10 @@ impl Answer {
             Kind::Work | Kind::Revise => Ok(Self::Done {
                 notes: text(fields, "notes")?,
                 files: files(fields.get("files"))?,
+                message: match fields.get("message") {
+                    None | Some(Value::Null) => None,
+                    Some(_) => Some(text(fields, "message")?),
+                },
             }),
             Kind::Reply => reply(fields),
             Kind::Propose => propose(fields),
@@ -70,7 +76,10 @@ impl Answer {
     #[must_use]
     pub fn to_json(&self) -> String {
         let value = match self {
-            Self::Done { notes, files } => json!({"type": "result", "notes": notes, "files": files}),
+            Self::Done { notes, files, message } => {
+                let value = json!({"type": "result", "notes": notes, "files": files});
+                with(value, "message", message.as_deref().map(Into::into))
+            }
             Self::Reply(text) => json!({"type": "result", "text": text}),
             Self::NoReply(reason) => json!({"type": "result", "none": true, "reason": reason}),
             Self::Proposal {
@@ -78,16 +87,20 @@ impl Answer {
                 cover_letter,
                 estimated_hours,
             } => {
-                let mut value = json!({"type": "result", "amount_usdc": amount_usdc, "cover_letter": cover_letter});
-                if let (Some(hours), Some(fields)) = (estimated_hours, value.as_object_mut()) {
-                    fields.insert("estimated_hours".to_owned(), json!(hours));
-                }
-                value
+                let value = json!({"type": "result", "amount_usdc": amount_usdc, "cover_letter": cover_letter});
+                with(value, "estimated_hours", estimated_hours.map(Into::into))
             }
             Self::Decline(reason) => json!({"type": "result", "decline": reason}),
         };
         value.to_string()
     }
+}
+
+fn with(mut object: Value, field: &str, value: Option<Value>) -> Value {
+    if let (Some(value), Some(fields)) = (value, object.as_object_mut()) {
+        fields.insert(field.to_owned(), value);
+    }
+    object
 }
 
 /// A list of names below `out/`, normalised, each once; absent means none.
@@ -221,6 +234,7 @@ mod tests {
             (Kind::Work, json!({}), "notes"),
             (Kind::Work, json!({"notes": " "}), "empty"),
             (Kind::Work, json!({"notes": 7}), "text"),
+            (Kind::Work, json!({"notes": "x", "message": ""}), "`message` is empty"),
             (Kind::Work, json!({"notes": "x", "files": "a"}), "list"),
             (Kind::Work, json!({"notes": "x", "files": ["/etc/passwd"]}), "absolute"),
             (Kind::Revise, json!({"notes": "x", "files": ["out/../../x"]}), "leaves"),
@@ -269,5 +283,9 @@ mod tests {
         .unwrap();
         let again: Value = serde_json::from_str(&answer.to_json()).unwrap();
         assert_eq!(check(Kind::Propose, again), Ok(answer));
+        let work = check(Kind::Work, json!({"notes": "n", "message": "It is there."})).unwrap();
+        assert!(matches!(&work, Answer::Done { message: Some(said), .. } if said == "It is there."));
+        let again: Value = serde_json::from_str(&work.to_json()).unwrap();
+        assert_eq!(check(Kind::Work, again), Ok(work));
     }
 }

@@ -13,7 +13,7 @@ use crate::protocol::event::cut;
 use crate::protocol::{Answer, EXIT_CANNOT_DO, EXIT_RETRY, Kind};
 use crate::sandbox::{COMPLAINT, FAILED};
 
-/// After exit code 75 without a `retry` event.
+/// After exit code 75 without a `retry` event, and when no model answered.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What an agent did that ended well and left nothing to deliver.
 const NO_RESULT: &str = "it exited with 0 but gave no result: before it ends it must write one line such as \
@@ -26,9 +26,13 @@ const MAX_DETAIL: usize = 2000;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Ending {
     Done(Answer),
-    Failed { reason: Reason, detail: String },
+    Failed {
+        reason: Reason,
+        detail: String,
+    },
     Waiting(Duration),
-    RetryLater(Duration),
+    /// The text says why, when it was not the agent that asked.
+    RetryLater(Duration, Option<String>),
     CannotDo(String),
     HandedBack(String),
 }
@@ -72,12 +76,28 @@ pub(super) struct Exited {
     pub(super) last_line: String,
     /// A model call was refused because the budget is used up.
     pub(super) budget_spent: bool,
+    /// The last model call came to nothing, and not because of what it asked for.
+    pub(super) models_away: bool,
 }
 
 impl Exited {
     /// What came of it. What an agent finished properly within the grace counts, unless somebody else may have the
-    /// run by now.
+    /// run by now. A failure for want of a model is none of the agent's: it is started again when one may answer.
     pub(super) fn ending(self, kind: Kind) -> Ending {
+        let away = self.models_away;
+        match self.told(kind) {
+            Ending::Failed {
+                reason: Reason::Exit | Reason::NoResult | Reason::Timeout | Reason::Idle,
+                detail,
+            } if away => {
+                let why = format!("its last model call came to nothing (no model answered): {detail}");
+                Ending::RetryLater(RETRY_AFTER, Some(cut(&why, MAX_DETAIL).to_owned()))
+            }
+            ending => ending,
+        }
+    }
+
+    fn told(self, kind: Kind) -> Ending {
         let finished = match self.status.code() {
             Some(0) => self.last.is_some(),
             Some(EXIT_RETRY | EXIT_CANNOT_DO) => true,
@@ -123,9 +143,9 @@ impl Exited {
                 Err(wrong) => Ending::failed(Reason::BadResult, format!("the result cannot be used: {wrong}")),
             },
             (0, Some(Last::Wait(timeout))) => Ending::Waiting(timeout),
-            (0 | EXIT_RETRY, Some(Last::Retry(after))) => Ending::RetryLater(after),
+            (0 | EXIT_RETRY, Some(Last::Retry(after))) => Ending::RetryLater(after, None),
             (0, None) => failed(Reason::NoResult, NO_RESULT.to_owned()),
-            (EXIT_RETRY, _) => Ending::RetryLater(RETRY_AFTER),
+            (EXIT_RETRY, _) => Ending::RetryLater(RETRY_AFTER, None),
             (EXIT_CANNOT_DO, _) => Ending::CannotDo(match self.last_line.as_str() {
                 "" => "the agent says it cannot do this gig".to_owned(),
                 line => cut(line, MAX_DETAIL).to_owned(),
@@ -157,7 +177,7 @@ impl Ending {
             Self::Done(_) => "done",
             Self::Failed { reason, .. } => reason.as_str(),
             Self::Waiting(_) => "waiting",
-            Self::RetryLater(_) => "retry_later",
+            Self::RetryLater(..) => "retry_later",
             Self::CannotDo(_) => "cannot_do",
             Self::HandedBack(_) => "handed_back",
         }
@@ -188,8 +208,9 @@ impl Ending {
                 until: "message".to_owned(),
                 timeout_secs: secs(timeout),
             }),
-            Self::RetryLater(after) => Outcome::RetryLater(RetryLater {
+            Self::RetryLater(after, why) => Outcome::RetryLater(RetryLater {
                 after_secs: secs(after),
+                reason: why.unwrap_or_default(),
             }),
             Self::CannotDo(reason) => Outcome::CannotDo(CannotDo { reason }),
             Self::HandedBack(reason) => Outcome::HandedBack(HandedBack { reason }),
@@ -226,6 +247,7 @@ mod tests {
             last: None,
             last_line: "last words".to_owned(),
             budget_spent: false,
+            models_away: false,
         }
     }
 
@@ -253,13 +275,13 @@ mod tests {
                 forgotten.detail()
             );
         }
-        assert_eq!(exited(75).ending(Kind::Work), Ending::RetryLater(RETRY_AFTER));
+        assert_eq!(exited(75).ending(Kind::Work), Ending::RetryLater(RETRY_AFTER, None));
         let after = Duration::from_secs(600);
         let retry = Exited {
             last: Some(Last::Retry(after)),
             ..exited(75)
         };
-        assert_eq!(retry.ending(Kind::Work), Ending::RetryLater(after));
+        assert_eq!(retry.ending(Kind::Work), Ending::RetryLater(after, None));
         assert_eq!(exited(77).ending(Kind::Work), Ending::CannotDo("last words".to_owned()));
         let failed = Exited {
             last: result(),
@@ -319,6 +341,35 @@ mod tests {
             ..exited(0)
         };
         assert_eq!(anyway.ending(Kind::Work).label(), "done");
+    }
+
+    #[test]
+    fn a_failure_for_want_of_a_model_is_not_the_agents_and_a_result_counts_all_the_same() {
+        let without = |exited: Exited| {
+            Exited {
+                models_away: true,
+                ..exited
+            }
+            .ending(Kind::Work)
+        };
+        for failed in [exited(1), exited(0)] {
+            let Ending::RetryLater(after, Some(why)) = without(failed) else {
+                panic!("it is started again later");
+            };
+            assert_eq!(after, RETRY_AFTER);
+            assert!(why.contains("no model answered"), "{why}");
+        }
+        let done = Exited {
+            last: result(),
+            ..exited(0)
+        };
+        assert_eq!(without(done).label(), "done");
+        assert_eq!(without(exited(77)).label(), "cannot_do");
+        let spent = Exited {
+            budget_spent: true,
+            ..exited(1)
+        };
+        assert_eq!(without(spent).label(), "budget", "more time gives it no more money");
     }
 
     #[test]

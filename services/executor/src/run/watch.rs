@@ -86,6 +86,7 @@ impl Run {
         };
         let mut exited = watch.watch(ears).await?;
         exited.budget_spent = prepared.gateway.budget_spent();
+        exited.models_away = prepared.gateway.models_away();
         // The bundle was in use until here.
         drop(prepared.bundle);
         Ok(exited.ending(self.kind))
@@ -135,6 +136,7 @@ impl Watch<'_> {
             last: self.hearing.into_last(),
             last_line: self.run.output.last_line(),
             budget_spent: false,
+            models_away: false,
         })
     }
 

@@ -101,6 +101,35 @@ async fn a_spent_budget_is_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_fails_for_want_of_a_model_is_started_again_and_loses_no_attempt() {
+    let stack = Stack::start().await;
+    for code in [429, 502, 503] {
+        stack.model.mood(Mood::Status(code));
+        let program = format!("{CALL}\ncall('/v1/chat/completions')\nraise SystemExit('what now?')");
+        let end = stack.run(&Agent::python(&program), Job::work()).await;
+        let Some(Outcome::RetryLater(later)) = end.outcome else {
+            panic!("{code}: {:?}", end.outcome)
+        };
+        assert!(
+            later.reason.contains("no model answered") && later.reason.contains("what now?"),
+            "{later:?}"
+        );
+    }
+    stack.model.mood(Mood::Answers);
+    let end = stack
+        .run(
+            &Agent::python(&format!("{CALL}\ncall('/x')\nraise SystemExit(1)")),
+            Job::work(),
+        )
+        .await;
+    assert!(
+        matches!(end.outcome, Some(Outcome::Failed(_))),
+        "a model answered: {:?}",
+        end.outcome
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_gateway_and_an_oversized_request_are_answered_in_words() {
     let options = crate::harness::Options::default()
         .set("BILLING__GATEWAY_URL", "http://127.0.0.1:9")

@@ -47,14 +47,20 @@ steward.result(notes="all done", files=["out/deep/report.md"])
 async fn exit_codes_and_closing_events_have_their_meaning() {
     let stack = Stack::start().await;
     let failed = |reason: &str, word: &str| (reason.to_owned(), word.to_owned());
+    let later = |after_secs| {
+        Outcome::RetryLater(RetryLater {
+            after_secs,
+            reason: String::new(),
+        })
+    };
     let cases = [
         ("echo last words >&2; exit 3", Err(failed("exit", "last words"))),
         ("kill -SEGV $$", Err(failed("signal", "SIGSEGV"))),
         ("exit 0", Err(failed("no_result", "no result"))),
-        ("exit 75", Ok(Outcome::RetryLater(RetryLater { after_secs: 60 }))),
+        ("exit 75", Ok(later(60))),
         (
             r#"echo '{"type":"retry","after":"10m"}' > "$STEWARD_EVENTS""#,
-            Ok(Outcome::RetryLater(RetryLater { after_secs: 600 })),
+            Ok(later(600)),
         ),
         (
             "echo needs a human; exit 77",

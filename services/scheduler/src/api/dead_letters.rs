@@ -9,6 +9,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{Api, shapes};
+use crate::contracts;
 use crate::error::{Error, of_store};
 use crate::wake::Topic;
 
@@ -68,7 +69,12 @@ impl Api {
             match kind {
                 Kind::Inbox => intake::replay(tx, id).await?,
                 Kind::Effect => effects::revive(tx, id).await?,
-                Kind::Run => version = self.run_again(tx, id).await?,
+                Kind::Run => {
+                    version = self.run_again(tx, id).await?;
+                    if let Some(contract) = runs::contract_of(tx, id).await? {
+                        contracts::calm(tx, contract).await?;
+                    }
+                }
             }
             settle(tx, kind, id).await?;
             audit::record(tx, actor, "dead_letters.retry", &id.to_string(), Some(&letter.kind)).await?;

@@ -11,10 +11,13 @@ use store::{Tx, contracts::Contract};
 
 use super::Courier;
 use crate::error::Error;
+use crate::outages;
 use crate::payload;
 
-/// How long an effect is held before its contract is looked at again.
+/// How long an effect is held before its preconditions are looked at again.
 const HOLD: Duration = Duration::from_secs(30);
+const UNKNOWN: &str = "the contract's state is not known";
+const NO_MODELS: &str = "the agent's models cannot be called";
 
 /// What the gate says.
 #[derive(Debug)]
@@ -39,8 +42,8 @@ pub(super) enum Ready {
 
 /// Why an effect is not sent.
 enum No {
-    /// Not while nobody knows how the contract stands.
-    Hold,
+    /// Not now: why.
+    Hold(&'static str),
     /// For good.
     CallOff(&'static str),
     /// It is true already, by a read made since.
@@ -68,9 +71,9 @@ impl Courier {
 async fn close(tx: &mut Tx, effect: &Effect, no: No) -> Result<Gate, Error> {
     let token = effect.lease_token;
     match no {
-        No::Hold => {
+        No::Hold(why) => {
             let note = Note {
-                error: Some("the contract's state is not known: held".to_owned()),
+                error: Some(format!("{why}: held")),
                 pause: HOLD,
                 attempt: Attempt::Held,
                 ..Note::default()
@@ -143,6 +146,9 @@ async fn proposal_open(tx: &mut Tx, effect: &Effect) -> Result<Option<No>, Error
     if agent.mode == domain::agent_file::Mode::Off || agent.paused {
         return Ok(Some(No::CallOff("the agent no longer bids")));
     }
+    if store::notices::stands(tx, outages::MODELS, &effect.agent).await? {
+        return Ok(Some(No::Hold(NO_MODELS)));
+    }
     let Some(gig) = effect.gig_id else {
         return Ok(Some(No::Unreadable("a proposal without a gig".to_owned())));
     };
@@ -154,7 +160,7 @@ async fn proposal_open(tx: &mut Tx, effect: &Effect) -> Result<Option<No>, Error
 
 fn open_for_delivery(contract: Option<&Contract>) -> Option<No> {
     match contract {
-        Some(contract) if matches!(contract.machine.state, State::Unknown(_)) => Some(No::Hold),
+        Some(contract) if matches!(contract.machine.state, State::Unknown(_)) => Some(No::Hold(UNKNOWN)),
         Some(contract) if contract.machine.may_spend() => None,
         _ => Some(No::CallOff("the contract takes no delivery now")),
     }
@@ -166,7 +172,7 @@ async fn deliver(tx: &mut Tx, effect: &Effect, contract: Option<&Contract>) -> R
         Err(why) => return Ok(Err(No::Unreadable(why))),
     };
     if contract.is_some_and(|contract| matches!(contract.machine.state, State::Unknown(_))) {
-        return Ok(Err(No::Hold));
+        return Ok(Err(No::Hold(UNKNOWN)));
     }
     if !contract.is_some_and(|contract| contract.machine.may_deliver(deliver.revision_no)) {
         return Ok(Err(No::CallOff("the contract takes no delivery of this revision now")));

@@ -110,7 +110,10 @@ fn translate(outcome: &Outcome) -> Result<(Command, Note), Status> {
         ),
         Outcome::RetryLater(later) => (
             Command::RetryLater(Duration::from_secs(u64::from(later.after_secs))),
-            failed("the agent asked to be started again later".to_owned()),
+            failed(match later.reason.as_str() {
+                "" => "the agent asked to be started again later".to_owned(),
+                why => format!("started again later: {why}"),
+            }),
         ),
         Outcome::CannotDo(why) => (
             Command::CannotDo,

@@ -77,6 +77,11 @@ async fn delivery(
         after,
     );
     let deliver = effects::insert(tx, &deliver).await?;
+    let last = result.get("message").and_then(Value::as_str);
+    if let Some(text) = last.filter(|text| !text.trim().is_empty()) {
+        let about = format!("delivered/{revision_no}");
+        message(tx, (run, guard), contract, ("the message", &about, text), Some(deliver)).await?;
+    }
     if let Some(why) = secret {
         outgoing::tell(tx, &run.agent, first.unwrap_or(deliver), &why).await?;
     }
@@ -134,6 +139,18 @@ async fn reply(tx: &mut Tx, (run, guard): (&Run, &Guard), contract: &Contract, r
     else {
         return Ok(());
     };
+    let about = format!("run/{}", run.id);
+    message(tx, (run, guard), contract, ("the reply", &about, text), None).await
+}
+
+/// Writes to the client, if a machine may, at once or after another effect.
+async fn message(
+    tx: &mut Tx,
+    (run, guard): (&Run, &Guard),
+    contract: &Contract,
+    (what, about, text): (&str, &str, &str),
+    after: Option<Uuid>,
+) -> Result<(), Error> {
     if !events::may_write(tx, contract.id).await? {
         return Ok(());
     }
@@ -141,10 +158,10 @@ async fn reply(tx: &mut Tx, (run, guard): (&Run, &Guard), contract: &Contract, r
         contract_external_id: contract.external_id.clone(),
         text: text.chars().take(MESSAGE).collect(),
     };
-    let natural_key = key::message(contract.id, &format!("run/{}", run.id));
-    let held = guard.text("the reply", text);
+    let natural_key = key::message(contract.id, about);
+    let held = guard.text(what, text);
     let said = payload::to_value(&message);
-    let effect = new(run, EffectKind::Message, natural_key, said, held.clone(), None);
+    let effect = new(run, EffectKind::Message, natural_key, said, held.clone(), after);
     let id = effects::insert(tx, &effect).await?;
     if let Some(why) = held {
         outgoing::tell(tx, &run.agent, id, &why).await?;

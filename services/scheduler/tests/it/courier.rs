@@ -81,7 +81,7 @@ pub async fn proposal(bench: &Bench) -> (String, Uuid, Uuid) {
     (external_id, gig, insert(bench, new).await)
 }
 
-async fn proposals_on_the_market(bench: &Bench) -> u64 {
+pub async fn proposals_on_the_market(bench: &Bench) -> u64 {
     bench.market.get("/control/report").await["proposals"].as_u64().unwrap()
 }
 

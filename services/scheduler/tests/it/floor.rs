@@ -46,12 +46,16 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// Serves the floor with these books; answers a connection to it.
 pub async fn serve(bench: &Bench, ledger: &Ledger) -> Channel {
-    let desk = Arc::clone(&bench.desk);
-    let mut books = desk.config.billing.clone();
+    serve_with(bench, books(bench, ledger).await).await
+}
+
+/// These books, as the scheduler asks them.
+pub async fn books(bench: &Bench, ledger: &Ledger) -> Billing {
+    let mut books = bench.desk.config.billing.clone();
     books.url = ledger.serve(books.token.expose()).await;
     let (billing, keep_resolving) = Billing::open(&books).unwrap();
     tokio::task::spawn(keep_resolving);
-    serve_with(bench, billing).await
+    billing
 }
 
 /// The same with other books.

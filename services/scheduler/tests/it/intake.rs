@@ -65,6 +65,30 @@ async fn the_caps_hold_while_several_hands_bid_at_once() {
 }
 
 #[tokio::test]
+async fn held_bids_that_fill_the_day_are_told_until_one_is_decided() {
+    let bench = Bench::new().await;
+    rules(&bench, json!({ "max_bids_per_day": 2 })).await;
+    mode(&bench, Mode::Ask).await;
+    for gig in ["a", "b", "c"] {
+        bench.webhook(posted(gig), false).await;
+        bench.take_in().await;
+    }
+    let why = "SELECT reason FROM scheduler.proposals WHERE state = 'skipped'";
+    let told = json!({ "reason": "0 bids went out today and 2 wait for approval, together the cap" });
+    assert_eq!(bench.rows(why).await, [told]);
+    let stands = "scheduler.notices WHERE kind = 'bids_wait' AND resolved_at IS NULL";
+    assert_eq!(bench.count(stands).await, 1);
+    bench
+        .change(
+            "UPDATE scheduler.proposals SET state = 'skipped' WHERE id IN (SELECT id FROM scheduler.proposals LIMIT 1)",
+        )
+        .await;
+    bench.webhook(posted("d"), false).await;
+    bench.take_in().await;
+    assert_eq!(bench.count(stands).await, 0, "there is room again");
+}
+
+#[tokio::test]
 async fn nothing_is_sent_in_shadow_and_everything_waits_in_ask() {
     let bench = Bench::new().await;
     for (case, wanted) in [

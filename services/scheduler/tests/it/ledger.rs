@@ -11,7 +11,7 @@ use rpc::v1::billing_server::{Billing, BillingServer};
 use rpc::v1::{
     CheckLedgerRequest, CheckLedgerResponse, CloseRunRequest, CloseRunResponse, ExplainAccountRequest,
     ExplainAccountResponse, ListPricesRequest, ListPricesResponse, ListProvidersRequest, ListProvidersResponse,
-    ListUsageRequest, ListUsageResponse, OpenRunRequest, OpenRunResponse, Price, SettleRequest, Settlement,
+    ListUsageRequest, ListUsageResponse, OpenRunRequest, OpenRunResponse, Price, Provider, SettleRequest, Settlement,
     StatementRequest, StatementResponse, SubjectCostsRequest, SubjectCostsResponse,
 };
 use tokio::net::TcpListener;
@@ -34,6 +34,8 @@ pub struct Calls {
     pub today: i64,
     /// No run is opened any more.
     pub refuses: bool,
+    /// Providers of models, and how they fare.
+    pub providers: Vec<Provider>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -154,7 +156,9 @@ impl Billing for Ledger {
         not_asked()
     }
 
-    async fn list_providers(&self, _: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
-        not_asked()
+    async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
+        enters(&request)?;
+        let providers = self.0.lock().unwrap().providers.clone();
+        Ok(Response::new(ListProvidersResponse { providers }))
     }
 }

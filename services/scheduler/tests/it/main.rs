@@ -22,6 +22,7 @@ mod listings;
 mod messages;
 mod onboarding;
 mod operators;
+mod outages;
 mod patience;
 mod reconcile;
 mod resumed;

@@ -111,6 +111,9 @@ async fn a_retry_by_hand_takes_the_current_version_and_one_by_itself_does_not() 
     bench
         .change("UPDATE scheduler.runs SET state = 'parked', lease_until = NULL, lease_token = NULL")
         .await;
+    bench
+        .change("UPDATE scheduler.contracts SET attention = 'the work run of demo is parked'")
+        .await;
     let mut operations = OperationsClient::new(with(&channel, OPERATOR));
     let letter = DeadLetterRef {
         kind: "run".to_owned(),
@@ -118,6 +121,8 @@ async fn a_retry_by_hand_takes_the_current_version_and_one_by_itself_does_not() 
     };
     let letter = operations.retry_dead_letter(letter).await.unwrap().into_inner();
     assert_eq!(letter.version, "v3", "whoever retries is told which version it takes");
+    let calm = bench.rows("SELECT attention FROM scheduler.contracts").await;
+    assert_eq!(calm, [json!({ "attention": null })], "whoever retries has read why");
     assert_eq!(bench.columns(run, "version").await["version"], "v3");
 }
 
@@ -180,6 +185,27 @@ async fn what_waits_for_approval_is_shown_with_its_files_and_they_can_be_read() 
         Code::PermissionDenied,
         "a client's goods are not for viewers"
     );
+}
+
+#[tokio::test]
+async fn what_is_said_with_a_delivery_waits_for_the_delivery() {
+    let bench = Bench::new().await;
+    put(&bench, "v1", "[delivery]\napprove_above_usdc = 0.0\n").await;
+    let channel = floor::serve(&bench, &Ledger::default()).await;
+    bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let job = hand.assignment().await;
+    let result = r#"{"type":"result","notes":"Here it is.","files":[],"message":"You have it."}"#.to_owned();
+    hand.complete(&job, Outcome::ResultJson(result), Vec::new())
+        .await
+        .unwrap();
+    let chain = "SELECT e.kind, e.state, b.kind AS after FROM scheduler.effects e
+                 LEFT JOIN scheduler.effects b ON b.id = e.after WHERE e.kind <> 'confirm' ORDER BY e.kind";
+    let expected = [
+        json!({ "kind": "deliver", "state": "held", "after": null }),
+        json!({ "kind": "message", "state": "blocked", "after": "deliver" }),
+    ];
+    assert_eq!(bench.rows(chain).await, expected);
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ use store::{contracts, run_tx};
 use testkit::eventually;
 
 use crate::desk::{Bench, PATIENCE};
+use crate::floor;
+use crate::ledger::Ledger;
 use crate::webhooks::posted;
 
 fn reader(bench: &Bench) -> Reader {
@@ -156,19 +158,23 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
     let bench = Bench::new().await;
     bench.contract().await;
     let reader = Arc::new(reader(&bench));
+    let billing = floor::books(&bench, &Ledger::default()).await;
     for _replica in 0..2 {
-        let objects = Objects::open(&bench.desk.config.objects.dir).await.unwrap();
-        let (desk, reader) = (Arc::clone(&bench.desk), Arc::clone(&reader));
-        tokio::task::spawn(scheduler::duties::run(desk, reader, objects));
+        let means = scheduler::duties::Means {
+            reader: Arc::clone(&reader),
+            objects: Objects::open(&bench.desk.config.objects.dir).await.unwrap(),
+            billing: billing.clone(),
+        };
+        tokio::task::spawn(scheduler::duties::run(Arc::clone(&bench.desk), means));
     }
     // Searches yield to what a read wished for, until it is done.
     bench.work();
-    // Proposals, contracts, messages, deliveries and retention; gigs and the canary are due later.
+    // Proposals, contracts, messages, deliveries, providers and retention; gigs and the canary are due later.
     eventually(PATIENCE, "every duty was done", async || {
         bench
             .count("scheduler.duties WHERE last_done_at IS NOT NULL AND token IS NULL AND due_at > now()")
             .await
-            == 5
+            == 6
     })
     .await
     .unwrap();

@@ -1,6 +1,7 @@
 //! `steward doctor live` and `steward smoke --live`: is everything there, and does the marketplace speak as it did?
 
 use anyhow::Result;
+use domain::metering::serves;
 use rpc::v1;
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::args::{DoctorCommand, Global};
 use crate::context::{Access, Peer};
 use crate::failure::{self, Failure};
 use crate::out::Out;
-use crate::render;
+use crate::{render, view};
 
 /// What is asked once for the whole stack.
 const COMMON: [(&str, v1::Check); 2] = [("marketplace", v1::Check::Marketplace), ("clocks", v1::Check::Clock)];
@@ -192,12 +193,12 @@ fn models(agent: &v1::Agent, books: &Books) -> [Line; 2] {
             return [skip("provider"), skip("prices")];
         }
     };
-    let serves = |provider: &&v1::Provider, model: &str| provider.models.iter().any(|pattern| fits(pattern, model));
+    let of_model = |provider: &&v1::Provider, model: &str| provider.models.iter().any(|pattern| serves(pattern, model));
     let without: Vec<&str> = agent
         .models
         .iter()
         .filter(|model| {
-            let provider = providers.iter().find(|provider| serves(provider, model));
+            let provider = providers.iter().find(|provider| of_model(provider, model));
             provider.is_none_or(|provider| !provider.has_key)
         })
         .map(String::as_str)
@@ -209,7 +210,24 @@ fn models(agent: &v1::Agent, books: &Books) -> [Line; 2] {
         .map(String::as_str)
         .collect();
     let all = agent.models.join(", ");
-    let provider = if without.is_empty() {
+    let failing = agent.models.iter().find_map(|model| {
+        let provider = providers.iter().find(|provider| of_model(provider, model))?;
+        Some((provider, provider.outage.as_ref()?))
+    });
+    let provider = if let (true, Some((provider, outage))) = (without.is_empty(), failing) {
+        line(
+            "provider",
+            "fail",
+            format!(
+                "calls of {} fail: {}; {} in a row, the last {}",
+                provider.name,
+                outage.error,
+                outage.failures,
+                render::shown(&view::time(outage.last_at.as_ref()), render::As::Age),
+            ),
+            "look at its status page, and at your account and key there; runs wait and go on by themselves".to_owned(),
+        )
+    } else if without.is_empty() {
         line(
             "provider",
             "ok",
@@ -237,14 +255,6 @@ fn models(agent: &v1::Agent, books: &Books) -> [Line; 2] {
         ),
     };
     [provider, price]
-}
-
-/// A `*` at the end stands for anything.
-fn fits(pattern: &str, model: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => model.starts_with(start),
-        None => pattern == model,
-    }
 }
 
 pub(super) async fn smoke(global: &Global, name: Option<String>, out: &Out) -> Result<u8> {
@@ -347,6 +357,7 @@ mod tests {
             name: "p".to_owned(),
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             has_key,
+            outage: None,
         }
     }
 

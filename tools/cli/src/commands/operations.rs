@@ -21,8 +21,9 @@ const MOST_NAMED: usize = 8;
 /// Rows of such a page.
 const ROWS: u32 = 500;
 
-pub(super) const EFFECTS: [Column; 7] = [
+pub(super) const EFFECTS: [Column; 8] = [
     ("Effect", "id", As::Text),
+    ("Agent", "agent", As::Text),
     ("Kind", "kind", As::Text),
     ("State", "state", As::Text),
     ("Attempts", "attempts", As::Text),
@@ -30,7 +31,7 @@ pub(super) const EFFECTS: [Column; 7] = [
     ("Key", "natural_key", As::Text),
     ("Error", "error", As::Text),
 ];
-const APPROVALS: [Column; 9] = [
+const APPROVALS: [Column; 10] = [
     ("Effect", "id", As::Text),
     ("Kind", "kind", As::Text),
     ("Agent", "agent", As::Text),
@@ -40,6 +41,7 @@ const APPROVALS: [Column; 9] = [
     ("Title", "title", As::Text),
     ("Files", "files_text", As::Text),
     ("Run", "run_id", As::Text),
+    ("Why it waits", "error", As::Text),
 ];
 const EFFECT: [Column; 15] = [
     ("Effect", "id", As::Text),

@@ -1,0 +1,62 @@
+//! A provider of models is down: people are told, bids wait, and it ends by itself.
+
+use chrono::{TimeDelta, Utc};
+use domain::effect::State;
+use rpc::convert::timestamp;
+use rpc::v1::{Outage, Provider};
+use scheduler::outages;
+use serde_json::json;
+
+use crate::courier::{proposal, proposals_on_the_market, until};
+use crate::desk::{Bench, PATIENCE};
+use crate::floor::books;
+use crate::ledger::Ledger;
+
+const TOLD: &str = "SELECT body FROM scheduler.notices WHERE kind = 'models' AND resolved_at IS NULL";
+
+fn provider(outage: Option<Outage>) -> Provider {
+    Provider {
+        name: "openai".to_owned(),
+        models: vec!["*".to_owned()],
+        has_key: true,
+        outage,
+    }
+}
+
+#[tokio::test]
+async fn while_the_models_are_away_people_know_and_no_bid_goes_out_until_they_are_back() {
+    let bench = Bench::new().await;
+    let ledger = Ledger::default();
+    let billing = books(&bench, &ledger).await;
+    let now = Utc::now();
+    let outage = Outage {
+        since: Some(timestamp(now - TimeDelta::minutes(5))),
+        failures: 4,
+        last_at: Some(timestamp(now)),
+        error: "it answers HTTP 503".to_owned(),
+    };
+    ledger.0.lock().unwrap().providers = vec![provider(Some(outage))];
+    outages::look(&bench.desk, &billing).await.unwrap();
+    let told = bench.rows(TOLD).await;
+    let body = told[0]["body"].as_str().unwrap();
+    assert!(
+        body.contains("openai") && body.contains("HTTP 503") && body.contains("4 calls"),
+        "{body}"
+    );
+
+    let (_external, _gig, id) = proposal(&bench).await;
+    bench.work();
+    testkit::eventually(PATIENCE, "the bid to be held", async || {
+        let why = bench.rows("SELECT error FROM scheduler.effects").await;
+        why[0] == json!({ "error": "the agent's models cannot be called: held" })
+    })
+    .await
+    .unwrap();
+    assert_eq!(proposals_on_the_market(&bench).await, 0);
+
+    ledger.0.lock().unwrap().providers = vec![provider(None)];
+    outages::look(&bench.desk, &billing).await.unwrap();
+    assert!(bench.rows(TOLD).await.is_empty(), "what is over is told no longer");
+    bench.change("UPDATE scheduler.effects SET not_before = now()").await;
+    until(&bench, id, State::Done).await;
+}
