@@ -27,11 +27,15 @@ pub enum Flag {
     RewrittenModel,
     /// The gateway set `stream_options.include_usage`.
     RewrittenStreamOptions,
+    /// The gateway left names out of `anthropic-beta`.
+    RewrittenBeta,
+    /// Tokens were stored into the provider's cache, which costs more than reading them.
+    CacheStored,
 }
 
 impl Flag {
     /// All of them, for metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownPrice,
         Self::UsageLost,
         Self::ExpiredHold,
@@ -40,6 +44,8 @@ impl Flag {
         Self::ModelSubstituted,
         Self::RewrittenModel,
         Self::RewrittenStreamOptions,
+        Self::RewrittenBeta,
+        Self::CacheStored,
     ];
 
     /// Its name in the table.
@@ -54,6 +60,8 @@ impl Flag {
             Self::ModelSubstituted => "model_substituted",
             Self::RewrittenModel => "rewritten:model",
             Self::RewrittenStreamOptions => "rewritten:stream_options",
+            Self::RewrittenBeta => "rewritten:anthropic-beta",
+            Self::CacheStored => "cache_stored",
         }
     }
 }

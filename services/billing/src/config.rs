@@ -115,6 +115,8 @@ pub struct Gateway {
     pub default_max_tokens: u64,
     /// Below this share of the budget, finishing is advised.
     pub finish_below_percent: u8,
+    /// Names of `anthropic-beta` that are sent on; a `*` at the end stands for anything.
+    pub anthropic_betas: Vec<String>,
 }
 
 /// `[books]`: what happens by itself.
@@ -132,12 +134,37 @@ pub struct Books {
 pub struct Upstream {
     /// Its name in prices, usage and accounts.
     pub name: String,
-    /// Address below which `chat/completions` lies.
+    /// What it speaks.
+    #[serde(default)]
+    pub api: Api,
+    /// Address below which the paths of its protocol lie.
     pub base_url: Url,
     /// Our key there.
     pub api_key: Secret,
     /// Models it serves; a `*` at the end stands for anything.
     pub models: Vec<String>,
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// OpenAI's chat completions and responses, as many other providers do.
+    #[default]
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+}
+
+impl Api {
+    /// The gateway's paths that lead there.
+    #[must_use]
+    pub fn paths(self) -> &'static str {
+        match self {
+            Self::OpenAi => "POST /v1/chat/completions and POST /v1/responses",
+            Self::Anthropic => "POST /v1/messages",
+        }
+    }
 }
 
 impl Settings for Config {
@@ -236,7 +263,9 @@ fn validate_upstreams(upstreams: &[Upstream]) -> Result<(), Vec<String>> {
     for (at, upstream) in upstreams.iter().enumerate() {
         let slug = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
         let named = !upstream.name.is_empty() && upstream.name.len() <= 64 && upstream.name.chars().all(slug);
-        let twice = upstreams.iter().take(at).any(|other| other.name == upstream.name);
+        // The name is whom the prices are for; a provider may have an address for each protocol it speaks.
+        let same = |other: &Upstream| other.name == upstream.name && other.api == upstream.api;
+        let twice = upstreams.iter().take(at).any(same);
         let star = |pattern: &String| pattern.is_empty() || pattern.trim_end_matches('*').contains('*');
         checks = checks
             .require(
@@ -245,7 +274,7 @@ fn validate_upstreams(upstreams: &[Upstream]) -> Result<(), Vec<String>> {
             )
             .require(
                 !twice,
-                format!("upstreams.{at}.name is used twice; give one provider all its models"),
+                format!("upstreams.{at}.name is used twice with the same api; give one provider all its models"),
             )
             .require(
                 matches!(upstream.base_url.scheme(), "http" | "https") && upstream.base_url.has_host(),

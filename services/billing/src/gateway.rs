@@ -1,14 +1,18 @@
 //! The model gateway: what agents call instead of a provider.
 //!
+//! It speaks three protocols ([`dialect`]): OpenAI's chat completions and responses, and Anthropic's messages.
+//!
 //! One call: credential → limits → body → model → hold → provider → answer → settlement. From the hold on, the work is
 //! a tracked job that the agent cannot end by hanging up: the provider's answer is read to its end, and the books get
 //! what it cost before the agent gets its last byte.
 //!
-//! Bytes pass through untouched in both directions, but for two stated rules: a missing `model` is set to the run's
-//! default, and a streamed call always asks for its usage. Both are flags on the usage row.
+//! Bytes pass through untouched in both directions, but for three stated rules: a missing `model` is set to the run's
+//! default, a streamed chat completion always asks for its usage, and of `anthropic-beta` only listed names are sent on.
+//! All are flags on the usage row.
 
-mod chat;
+mod dialect;
 mod exchange;
+mod models;
 mod money;
 mod refusal;
 mod relay;
@@ -35,6 +39,7 @@ use crate::{
     credential,
     health::Health,
 };
+use dialect::{Ask, Dialect};
 pub use refusal::CODES;
 use refusal::Refusal;
 
@@ -76,33 +81,33 @@ impl Gateway {
         &self.health
     }
 
-    /// One chat completion.
-    async fn chat(self: Arc<Self>, headers: &HeaderMap, body: Body) -> Response {
+    /// One call of a model.
+    async fn call(self: Arc<Self>, dialect: Dialect, headers: &HeaderMap, body: Body) -> Response {
         let started = Instant::now();
         let (caller, prepared) = match self.caller(headers).await {
             Ok(caller) => {
-                let prepared = self.prepare(&caller, body).await;
+                let prepared = self.prepare(&caller, dialect, headers, body).await;
                 (caller, prepared)
             }
-            Err(refusal) => return refusal.into_response(&self.settings),
+            Err(refusal) => return refusal.into_response(dialect, &self.settings),
         };
         let balance = caller.access.balance;
         let (ask, upstream, slot) = match prepared {
             Ok(prepared) => prepared,
-            Err(refusal) => return refusal.or_balance(balance).into_response(&self.settings),
+            Err(refusal) => return refusal.or_balance(balance).into_response(dialect, &self.settings),
         };
         let exchange = exchange::Exchange::new(Arc::clone(&self), caller, ask, upstream, slot, started);
         match exchange.begin(&self.tasks).await {
             Ok(answer) => answer.into_response(&self.settings),
-            Err(refusal) => refusal.or_balance(balance).into_response(&self.settings),
+            Err(refusal) => refusal.or_balance(balance).into_response(dialect, &self.settings),
         }
     }
 
     /// The models a run may use.
     async fn models(&self, headers: &HeaderMap) -> Response {
         match self.caller(headers).await {
-            Ok(caller) => chat::models(&caller.access, &self.upstreams, &self.settings),
-            Err(refusal) => refusal.into_response(&self.settings),
+            Ok(caller) => models::list(&caller.access, &self.upstreams, &self.settings),
+            Err(refusal) => refusal.into_response(Dialect::Chat, &self.settings),
         }
     }
 
@@ -134,15 +139,20 @@ impl Gateway {
     async fn prepare(
         &self,
         caller: &Caller,
+        dialect: Dialect,
+        headers: &HeaderMap,
         body: Body,
-    ) -> Result<(chat::Ask, Arc<upstreams::Upstream>, slots::Slot), Refusal> {
+    ) -> Result<(Ask, Arc<upstreams::Upstream>, slots::Slot), Refusal> {
         let slot = self.slots.enter(caller.access.run_id)?;
         let body = self.read(body).await?;
-        let ask = chat::Ask::read(body, &caller.access, self.settings.default_max_tokens)?;
-        let upstream = self
-            .upstreams
-            .of_model(&ask.model)
-            .ok_or_else(|| Refusal::no_provider(&ask.model))?;
+        let ask = dialect.read(&body, headers, &caller.access, &self.settings)?;
+        let upstream = self.upstreams.of_model(&ask.model, dialect.api()).ok_or_else(|| {
+            let other = self.upstreams.serving(&ask.model);
+            other.map_or_else(
+                || Refusal::no_provider(&ask.model),
+                |other| Refusal::other_protocol(&ask.model, &other.name, other.api.paths()),
+            )
+        })?;
         Ok((ask, upstream, slot))
     }
 

@@ -10,7 +10,7 @@ pub const CALL_SECONDS: &str = "steward_gateway_call_seconds";
 pub const HEADERS_SECONDS: &str = "steward_gateway_headers_seconds";
 /// Calls under way.
 pub const OPEN_CALLS: &str = "steward_gateway_open_calls";
-/// Tokens by `provider` and `kind` (input, cached, output).
+/// Tokens by `provider` and `kind` (input, cached, stored, output).
 pub const TOKENS: &str = "steward_gateway_tokens_total";
 /// Cost in pico-dollars, by `provider`.
 pub const COST: &str = "steward_gateway_cost_pico_usd_total";
@@ -58,7 +58,7 @@ pub fn describe(upstreams: &[Upstream]) {
         for outcome in OUTCOMES {
             metrics::counter!(CALLS, "provider" => upstream.name.clone(), "outcome" => outcome).increment(0);
         }
-        for kind in ["input", "cached", "output"] {
+        for kind in ["input", "cached", "stored", "output"] {
             metrics::counter!(TOKENS, "provider" => upstream.name.clone(), "kind" => kind).increment(0);
         }
         metrics::counter!(COST, "provider" => upstream.name.clone()).increment(0);

@@ -64,6 +64,8 @@ struct Ask {
     max_tokens: Option<u64>,
     stream: bool,
     include_usage: bool,
+    /// What of the prompt is not in the cache is stored there.
+    stores: bool,
 }
 
 /// A call, answered: the form depends on the provider.
@@ -151,8 +153,17 @@ async fn guard(app: Arc<App>, dialect: Arc<Dialect>, path: &str, request: Reques
 
 async fn answered(app: &App, dialect: &Dialect, headers: &HeaderMap, body: &Bytes) -> Response {
     let refused = |status, message: &str| inject::error(dialect.voice, status, message);
-    if !has_key(headers) {
-        return refused(StatusCode::UNAUTHORIZED, "You did not provide an API key");
+    match dialect.voice {
+        Voice::Anthropic if !has(headers, "x-api-key") => {
+            return refused(StatusCode::UNAUTHORIZED, "x-api-key header is required");
+        }
+        Voice::Anthropic if !has(headers, "anthropic-version") => {
+            return refused(StatusCode::BAD_REQUEST, "anthropic-version: header is required");
+        }
+        Voice::OpenAi if !has_key(headers) => {
+            return refused(StatusCode::UNAUTHORIZED, "You did not provide an API key");
+        }
+        _ => {}
     }
     let ask = serde_json::from_slice::<Value>(body)
         .map_err(|error| format!("The body is not JSON: {error}"))
@@ -173,10 +184,12 @@ async fn answered(app: &App, dialect: &Dialect, headers: &HeaderMap, body: &Byte
         tokio::time::sleep(latency).await;
     }
     let text = answer::compose(app.seed, &ask);
+    let cached = ask.prompt_tokens * cached_percent / 100;
     let usage = Usage {
         input: ask.prompt_tokens,
         output: answer::tokens(text.whole.len()),
-        cached: ask.prompt_tokens * cached_percent / 100,
+        cached,
+        stored: if ask.stores { ask.prompt_tokens - cached } else { 0 },
     };
     let run = headers.get(RUN_HEADER).and_then(|run| run.to_str().ok());
     lock(&app.books).enter(&ask.model, run, usage);
@@ -186,13 +199,15 @@ async fn answered(app: &App, dialect: &Dialect, headers: &HeaderMap, body: &Byte
     }
 }
 
+/// OpenAI takes a key as a bearer token and no other way.
 fn has_key(headers: &HeaderMap) -> bool {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer"));
-    [bearer, header("x-api-key")]
-        .into_iter()
-        .flatten()
-        .any(|key| !key.trim().is_empty())
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = bearer.and_then(|value| value.strip_prefix("Bearer"));
+    key.is_some_and(|key| !key.trim().is_empty())
+}
+
+fn has(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(name).is_some_and(|value| !value.is_empty())
 }
 
 /// A server-sent stream of `events`, each written out whole.
@@ -229,6 +244,7 @@ fn common(body: &Value, basis: &Value, max_tokens: Option<&Value>) -> Result<Ask
         max_tokens,
         stream: body["stream"].as_bool().unwrap_or(false),
         include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
+        stores: false,
     })
 }
 

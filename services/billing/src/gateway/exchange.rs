@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     Caller, Gateway,
-    chat::{Ask, Seen},
+    dialect::{Ask, Seen},
     money::{self, Quote},
     refusal::{Refusal, tell_balance},
     relay,
@@ -35,10 +35,11 @@ use crate::{
 };
 
 /// Headers of a provider's answer that agents get; the others are about our account.
-const PASSED_ON: [HeaderName; 4] = [
+const PASSED_ON: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::RETRY_AFTER,
     HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
     HeaderName::from_static("x-should-retry"),
 ];
 
@@ -170,9 +171,7 @@ impl Exchange {
 
     /// Asks the provider and passes its answer on.
     async fn call(&self, held: &Held, reply: Reply) {
-        let sending = self
-            .upstream
-            .chat(self.ask.body.clone(), self.ask.stream, self.caller.access.run_id);
+        let sending = self.upstream.send(&self.ask, self.caller.access.run_id);
         let sent = self.within(sending).await;
         metrics::histogram!(HEADERS_SECONDS, "provider" => self.upstream.name.clone())
             .record(self.started.elapsed().as_secs_f64());
@@ -268,6 +267,8 @@ impl Exchange {
             status = charge.status,
             input_tokens = charge.tokens.input,
             cached_tokens = charge.tokens.cached,
+            stored_tokens = charge.tokens.stored,
+            stored_hour_tokens = charge.tokens.stored_hour,
             output_tokens = charge.tokens.output,
             cost_pico_usd = charge.cost.0,
             flags = flags.join(","),
@@ -348,7 +349,10 @@ impl Answer {
 
 /// The headers of a provider's answer that agents get.
 pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let rate = |name: &HeaderName| name.as_str().starts_with("x-ratelimit-");
+    let rate = |name: &HeaderName| {
+        let limits = ["x-ratelimit-", "anthropic-ratelimit-"];
+        limits.iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
     let wanted = headers
         .iter()
         .filter(|(name, _)| PASSED_ON.contains(*name) || rate(name));

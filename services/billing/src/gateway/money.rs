@@ -17,7 +17,7 @@ use store::{
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{chat::Seen, refusal::Refusal};
+use super::{dialect::Seen, refusal::Refusal};
 use crate::metrics::{COST, FLAGS, HOLDS, TOKENS};
 
 /// How long an agent is kept waiting for books that are away.
@@ -168,11 +168,13 @@ pub(super) async fn settle(store: &Store, charge: &Charge, deadline: Instant) ->
 
 fn record(charge: &Charge) {
     let provider = || charge.provider.clone();
-    let cached = charge.tokens.cached.min(charge.tokens.input);
+    let tokens = charge.tokens.within_input();
+    let stored = tokens.stored + tokens.stored_hour;
     for (kind, count) in [
-        ("input", charge.tokens.input - cached),
-        ("cached", cached),
-        ("output", charge.tokens.output),
+        ("input", tokens.input - tokens.cached - stored),
+        ("cached", tokens.cached),
+        ("stored", stored),
+        ("output", tokens.output),
     ] {
         metrics::counter!(TOKENS, "provider" => provider(), "kind" => kind).increment(count);
     }
@@ -207,6 +209,9 @@ pub(super) async fn price(store: &Store, charge: &mut Charge, quote: &Quote, hel
     if let Some(price) = known {
         charge.price_id = Some(price.id);
         charge.model_billed = price.model;
+    }
+    if seen.tokens.stored > 0 || seen.tokens.stored_hour > 0 {
+        charge.flags.push(Flag::CacheStored);
     }
     if cost > held {
         charge.flags.push(Flag::OverHold);

@@ -1,4 +1,4 @@
-//! Answers the gateway gives itself, in the shape OpenAI's clients understand.
+//! Answers the gateway gives itself, in the shape the caller's client understands.
 
 use axum::{
     Json,
@@ -6,17 +6,20 @@ use axum::{
 };
 use domain::money::PicoUsd;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
 use store::run_accounts::Balance;
 
+use super::dialect::Dialect;
 use crate::{config, metrics::REFUSALS};
 
 /// What is left of the run's budget, on every answer to a known run.
 const REMAINING: HeaderName = HeaderName::from_static("x-steward-budget-remaining-micro-usd");
 /// `finish` when little is left.
 const ADVICE: HeaderName = HeaderName::from_static("x-steward-advice");
-/// Tells OpenAI's clients not to try again by themselves.
+/// Tells clients not to try again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// All there is.
+const PATHS: &str = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages and GET /v1/models";
 
 /// Every code a refusal can have.
 pub const CODES: [&str; 22] = [
@@ -100,12 +103,16 @@ impl Refusal {
 
     pub fn not_found(path: &str) -> Self {
         let path: String = path.chars().take(200).collect();
-        let message = format!("no {path} here; this gateway has POST /v1/chat/completions and GET /v1/models");
+        let message = if path.ends_with("/count_tokens") {
+            "this gateway counts no tokens beforehand: each answer's usage tells what it took".to_owned()
+        } else {
+            format!("no {path} here; this gateway has {PATHS}")
+        };
         Self::new(StatusCode::NOT_FOUND, "not_found", message).never_retry()
     }
 
     pub fn method_not_allowed() -> Self {
-        let message = "POST /v1/chat/completions and GET /v1/models are what this gateway has";
+        let message = format!("this gateway has {PATHS}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).never_retry()
     }
 
@@ -139,6 +146,36 @@ impl Refusal {
     pub fn unpriced_feature(field: &str) -> Self {
         let message = format!("`{field}` costs beside the tokens what this gateway cannot price: leave it out");
         Self::new(StatusCode::BAD_REQUEST, "unpriced_feature", message).never_retry()
+    }
+
+    /// A tool that runs at the provider.
+    pub fn foreign_tool(kind: &str) -> Self {
+        let kind: String = kind.chars().take(100).collect();
+        let message = format!(
+            "the tool {kind:?} runs at the provider and costs beside the tokens what this gateway cannot price: \
+             leave it out, and do its work in the agent"
+        );
+        Self::new(StatusCode::BAD_REQUEST, "unpriced_feature", message).never_retry()
+    }
+
+    /// Text that is not in the request.
+    pub fn kept_elsewhere(field: &str) -> Self {
+        let message = format!(
+            "`{field}` brings in text kept at the provider, for which nothing can be set aside: \
+             send all of the conversation in `input`"
+        );
+        Self::new(StatusCode::BAD_REQUEST, "unpriced_feature", message).never_retry()
+    }
+
+    pub fn background() -> Self {
+        let message = "`background` goes on when the answer is over, where nobody sees what it costs: leave it out";
+        Self::new(StatusCode::BAD_REQUEST, "unpriced_feature", message).never_retry()
+    }
+
+    /// A provider has the model, but not by this path.
+    pub fn other_protocol(model: &str, provider: &str, paths: &str) -> Self {
+        let message = format!("the model {model:?} is served by {provider}, which answers {paths}: call it there");
+        Self::new(StatusCode::BAD_REQUEST, "no_provider", message).never_retry()
     }
 
     pub fn no_provider(model: &str) -> Self {
@@ -219,23 +256,14 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message).retry_after(2)
     }
 
-    /// The error object alone, for a stream whose head is sent already.
-    pub fn event(&self) -> String {
+    /// As the last event of a stream whose head is sent already.
+    pub fn event(&self, dialect: Dialect) -> String {
         metrics::counter!(REFUSALS, "code" => self.code).increment(1);
-        format!("data: {}\n\n", self.body())
-    }
-
-    fn body(&self) -> Value {
-        json!({"error": {
-            "message": self.message,
-            "type": kind(self.status, self.code),
-            "param": null,
-            "code": self.code,
-        }})
+        dialect.error_event(self.status, self.code, &self.message)
     }
 
     /// The whole answer.
-    pub fn into_response(self, settings: &config::Gateway) -> Response {
+    pub fn into_response(self, dialect: Dialect, settings: &config::Gateway) -> Response {
         metrics::counter!(REFUSALS, "code" => self.code).increment(1);
         tracing::debug!(code = self.code, status = self.status.as_u16(), "refused");
         let mut headers = HeaderMap::new();
@@ -248,20 +276,8 @@ impl Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        (self.status, headers, Json(self.body())).into_response()
-    }
-}
-
-/// `error.type`, as OpenAI names kinds of errors.
-fn kind(status: StatusCode, code: &'static str) -> &'static str {
-    match (status.as_u16(), code) {
-        (_, "budget_exhausted") => "budget_exhausted",
-        (_, "upstream_error") => "upstream_error",
-        (401, _) => "authentication_error",
-        (403, _) => "permission_error",
-        (429, _) => "rate_limit_error",
-        (500.., _) => "server_error",
-        _ => "invalid_request_error",
+        let body = dialect.error(self.status, self.code, &self.message);
+        (self.status, headers, Json(body)).into_response()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Streamed answers: whole events are passed on as they come, `[DONE]` only when the books are written.
+//! Streamed answers: whole events are passed on as they come, the last one only when the books are written.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use store::run_accounts::Balance;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
+    dialect::Dialect,
     exchange::{Answer, AnswerBody, End, Exchange, Failure, Held, Reply, passed_on},
     refusal::Refusal,
     sse::Reader,
@@ -37,7 +38,7 @@ pub(super) async fn stream(exchange: &Exchange, held: &Held, mut response: Respo
         held.balance,
         exchange.gateway.settings.client_stall,
     );
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(exchange.ask.dialect);
     let ended = read(exchange, &mut response, &mut reader, &mut agent).await;
     let failure = ended.err();
     let end = End {
@@ -58,7 +59,7 @@ pub(super) async fn stream(exchange: &Exchange, held: &Held, mut response: Respo
     };
     match refusal {
         None => agent.pass(reader.tail()).await,
-        Some(refusal) => agent.refuse(refusal).await,
+        Some(refusal) => agent.refuse(refusal, exchange.ask.dialect).await,
     }
     agent.hang_up();
     if failure.is_none() {
@@ -67,7 +68,7 @@ pub(super) async fn stream(exchange: &Exchange, held: &Held, mut response: Respo
     }
 }
 
-/// Passes events on until `[DONE]`, the end, or a failure.
+/// Passes events on until the last one, the end, or a failure.
 async fn read(
     exchange: &Exchange,
     response: &mut Response,
@@ -80,7 +81,7 @@ async fn read(
             Ok(None) => {
                 let last = reader.end().map_err(|_| Failure::Cut)?;
                 agent.pass(last).await;
-                // Some providers end without [DONE]; then the usage, which comes last, says that it is the end.
+                // Some providers end without a last event; then the usage, which comes last, says that it is the end.
                 return match reader.last_seen() {
                     Some(_) => Ok(()),
                     None => Err(if agent.has_begun() {
@@ -141,10 +142,10 @@ impl Agent {
     }
 
     /// Tells a failure: as the answer, or as the last event.
-    async fn refuse(&mut self, refusal: Refusal) {
+    async fn refuse(&mut self, refusal: Refusal, dialect: Dialect) {
         match self.reply.take() {
             Some(reply) => drop(reply.send(Err(refusal))),
-            None => self.pass(Bytes::from(refusal.event())).await,
+            None => self.pass(Bytes::from(refusal.event(dialect))).await,
         }
     }
 

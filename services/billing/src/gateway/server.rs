@@ -16,7 +16,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 use tracing::Instrument as _;
 
-use super::{Gateway, refusal::Refusal};
+use super::{Gateway, dialect::Dialect, refusal::Refusal};
 use crate::config::Config;
 
 /// What open connections get when the hard stop comes.
@@ -57,6 +57,8 @@ pub fn spawn(context: &Context<Config>, listener: TcpListener, gateway: Arc<Gate
 fn router(gateway: Arc<Gateway>) -> Router {
     let paths = Router::new()
         .route("/chat/completions", post(chat))
+        .route("/messages", post(messages))
+        .route("/responses", post(responses))
         .route("/models", get(models));
     Router::new()
         .nest("/v1", paths.clone())
@@ -67,8 +69,22 @@ fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn chat(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
-    let span = span(&headers, "chat");
-    async move { gateway.chat(&headers, body).await }.instrument(span).await
+    call(gateway, Dialect::Chat, headers, body).await
+}
+
+async fn messages(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
+    call(gateway, Dialect::Messages, headers, body).await
+}
+
+async fn responses(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, body: Body) -> Response {
+    call(gateway, Dialect::Responses, headers, body).await
+}
+
+async fn call(gateway: Arc<Gateway>, dialect: Dialect, headers: HeaderMap, body: Body) -> Response {
+    let span = span(&headers, dialect.path());
+    async move { gateway.call(dialect, &headers, body).await }
+        .instrument(span)
+        .await
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
@@ -77,11 +93,11 @@ async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Resp
 }
 
 async fn not_found(State(gateway): State<Arc<Gateway>>, uri: Uri) -> Response {
-    Refusal::not_found(uri.path()).into_response(&gateway.settings)
+    Refusal::not_found(uri.path()).into_response(Dialect::of_path(uri.path()), &gateway.settings)
 }
 
-async fn method_not_allowed(State(gateway): State<Arc<Gateway>>) -> Response {
-    Refusal::method_not_allowed().into_response(&gateway.settings)
+async fn method_not_allowed(State(gateway): State<Arc<Gateway>>, uri: Uri) -> Response {
+    Refusal::method_not_allowed().into_response(Dialect::of_path(uri.path()), &gateway.settings)
 }
 
 /// The call's span, in the trace of whoever makes the call.

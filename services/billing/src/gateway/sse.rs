@@ -1,23 +1,19 @@
 //! Cutting a stream of server-sent events into whole events, byte for byte.
 //!
 //! What may be passed on is always whole events, so that nothing half can be left standing when a stream breaks. The
-//! final `[DONE]` and what follows it is kept back for the caller to send when the books are written.
+//! last event and what follows it is kept back for the caller to send when the books are written.
 
 use bytes::{Bytes, BytesMut};
 
-use super::chat::{Seen, seen};
+use super::dialect::{Dialect, Garbage, Seen, Tally};
 
 /// The longest event; a single piece of an answer is thousands of times smaller.
 const MAX_EVENT: usize = 4 * 1024 * 1024;
 
-/// The stream is not what it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream holds something that is no event of a chat completion")]
-pub struct Garbage;
-
 /// Reads one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    dialect: Dialect,
     /// Bytes of the event that is not whole yet.
     rest: BytesMut,
     /// Of these, looked through for line ends.
@@ -27,11 +23,25 @@ pub struct Reader {
     /// The data lines of the event so far.
     data: Vec<u8>,
     has_data: bool,
-    last_seen: Option<Seen>,
+    tally: Tally,
     done: bool,
 }
 
 impl Reader {
+    /// At the beginning of a stream.
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            rest: BytesMut::new(),
+            scanned: 0,
+            line: 0,
+            data: Vec::new(),
+            has_data: false,
+            tally: Tally::default(),
+            done: false,
+        }
+    }
+
     /// Takes the next bytes and gives back what may be passed on.
     ///
     /// # Errors
@@ -71,19 +81,19 @@ impl Reader {
         self.push(missing)
     }
 
-    /// What is kept back: `[DONE]` and what came after it.
+    /// What is kept back: the last event and what came after it.
     pub fn tail(&mut self) -> Bytes {
         self.rest.split().freeze()
     }
 
-    /// Whether `[DONE]` came.
+    /// Whether the last event came.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
     /// The last usage that came.
     pub fn last_seen(&self) -> Option<&Seen> {
-        self.last_seen.as_ref()
+        self.tally.seen.as_ref()
     }
 
     /// Takes one line; answers whether it ended an event.
@@ -114,14 +124,7 @@ impl Reader {
         }
         self.has_data = false;
         let data = std::mem::take(&mut self.data);
-        let data = data.trim_ascii();
-        if data == b"[DONE]" {
-            self.done = true;
-            return Ok(());
-        }
-        if let Some(seen) = seen(data).map_err(|_| Garbage)? {
-            self.last_seen = Some(seen);
-        }
+        self.done = self.dialect.event(data.trim_ascii(), &mut self.tally)?;
         Ok(())
     }
 }
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn however_a_stream_is_cut_the_same_bytes_come_out_and_done_is_kept_back() {
         for size in 1..STREAM.len() {
-            let mut reader = Reader::default();
+            let mut reader = Reader::new(Dialect::Chat);
             let mut out = Vec::new();
             for piece in STREAM.as_bytes().chunks(size) {
                 out.extend_from_slice(&reader.push(piece).unwrap());
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn only_whole_events_are_passed_on() {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(Dialect::Chat);
         assert!(reader.push(b"data: {\"a\":1}\n").unwrap().is_empty());
         assert_eq!(reader.push(b"\ndata: {\"b").unwrap(), "data: {\"a\":1}\n\n");
         assert_eq!(reader.push(b"\":2}\n\n").unwrap(), "data: {\"b\":2}\n\n");
@@ -169,16 +172,16 @@ mod tests {
     #[test]
     fn what_is_no_event_is_garbage() {
         for bad in ["<html>\n", "data: oops\n\n", "data: [1]\n\n", "data: \"text\"\n\n"] {
-            assert!(Reader::default().push(bad.as_bytes()).is_err(), "{bad:?}");
+            assert!(Reader::new(Dialect::Chat).push(bad.as_bytes()).is_err(), "{bad:?}");
         }
-        let mut endless = Reader::default();
+        let mut endless = Reader::new(Dialect::Chat);
         let line = format!("data: \"{}", "x".repeat(MAX_EVENT));
         assert!(endless.push(line.as_bytes()).is_err());
     }
 
     #[test]
     fn a_last_event_without_its_empty_line_counts() {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(Dialect::Chat);
         assert!(
             reader
                 .push(b"data: {\"usage\":{\"prompt_tokens\":1}}")
@@ -187,7 +190,7 @@ mod tests {
         );
         assert!(!reader.end().unwrap().is_empty());
         assert_eq!(reader.last_seen().unwrap().tokens.input, 1);
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(Dialect::Chat);
         reader.push(b"data: {\"half\":").unwrap();
         assert!(reader.end().is_err());
     }

@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use outbound::{Client, Guard, Method, Response, Url};
 use uuid::Uuid;
 
-use crate::config;
+use super::dialect::Ask;
+use crate::config::{self, Api};
 
 /// Names the run to the provider: an opaque id that providers ignore and the simulator counts by.
 const RUN_HEADER: &str = "x-steward-run";
+/// Where Anthropic wants its key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// All providers, in the order they were written down.
 #[derive(Debug)]
@@ -21,8 +23,10 @@ pub(crate) struct Upstreams(Vec<Arc<Upstream>>);
 pub(crate) struct Upstream {
     /// Its name in prices, usage and accounts.
     pub name: String,
-    chat: Url,
-    key: HeaderValue,
+    /// What it speaks.
+    pub api: Api,
+    base: Url,
+    key: (HeaderName, HeaderValue),
     patterns: Vec<String>,
     whole: Client,
     stream: Client,
@@ -40,8 +44,9 @@ impl Upstreams {
         let made = upstreams.iter().map(|upstream| {
             Ok(Arc::new(Upstream {
                 name: upstream.name.clone(),
-                chat: below(&upstream.base_url, "chat/completions")?,
-                key: outbound::header::bearer(&upstream.api_key.expose().into())?,
+                api: upstream.api,
+                base: upstream.base_url.clone(),
+                key: key(upstream)?,
                 patterns: upstream.models.clone(),
                 whole: whole.clone(),
                 stream: stream.clone(),
@@ -50,10 +55,18 @@ impl Upstreams {
         made.collect::<Result<_, _>>().map(Self)
     }
 
-    /// The first that serves a model.
-    pub fn of_model(&self, model: &str) -> Option<Arc<Upstream>> {
-        let serves = |upstream: &&Arc<Upstream>| upstream.patterns.iter().any(|pattern| matches(pattern, model));
-        self.0.iter().find(serves).cloned()
+    /// The first that serves a model and speaks this.
+    pub fn of_model(&self, model: &str, api: Api) -> Option<Arc<Upstream>> {
+        let fits = |upstream: &&Arc<Upstream>| upstream.api == api && upstream.serves(model);
+        self.0.iter().find(fits).cloned()
+    }
+
+    /// The first that serves a model, whatever it speaks.
+    pub fn serving(&self, model: &str) -> Option<&Upstream> {
+        self.0
+            .iter()
+            .map(|upstream| &**upstream)
+            .find(|upstream| upstream.serves(model))
     }
 }
 
@@ -62,20 +75,40 @@ impl Upstream {
     ///
     /// # Errors
     /// [`outbound::Error`], which knows whether the provider may have seen the call.
-    pub async fn chat(&self, body: Bytes, stream: bool, run_id: Uuid) -> Result<Response, outbound::Error> {
-        let (client, accept) = if stream {
+    pub async fn send(&self, ask: &Ask, run_id: Uuid) -> Result<Response, outbound::Error> {
+        let (client, accept) = if ask.stream {
             (&self.stream, "text/event-stream, application/json")
         } else {
             (&self.whole, "application/json")
         };
         let request = client
-            .request(Method::POST, self.chat.clone())
-            .header(header::AUTHORIZATION, self.key.clone())
+            .request(Method::POST, below(&self.base, ask.dialect.path())?)
+            .headers(ask.headers.clone())
+            .header(self.key.0.clone(), self.key.1.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, accept)
             .header(RUN_HEADER, run_id.to_string())
-            .body(body);
+            .body(ask.body.clone());
         client.send(request).await
+    }
+
+    fn serves(&self, model: &str) -> bool {
+        self.patterns.iter().any(|pattern| matches(pattern, model))
+    }
+}
+
+/// The header that carries our key.
+fn key(upstream: &config::Upstream) -> Result<(HeaderName, HeaderValue), outbound::Error> {
+    let secret = upstream.api_key.expose();
+    match upstream.api {
+        Api::OpenAi => Ok((header::AUTHORIZATION, outbound::header::bearer(&secret.into())?)),
+        Api::Anthropic => {
+            let wrong =
+                |_| outbound::Error::Invalid(format!("the key of {} cannot be sent in a header", upstream.name));
+            let mut key = HeaderValue::from_str(secret.trim()).map_err(wrong)?;
+            key.set_sensitive(true);
+            Ok((API_KEY, key))
+        }
     }
 }
 

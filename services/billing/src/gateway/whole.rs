@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use outbound::Response;
 
 use super::{
-    chat::seen,
+    dialect::Dialect,
     exchange::{Answer, AnswerBody, End, Exchange, Failure, Held, Reply, passed_on},
     refusal::Refusal,
 };
@@ -28,7 +28,7 @@ pub(super) async fn answer(exchange: &Exchange, held: &Held, response: Response,
         }
         Err(failure) => return exchange.fail(held, failure, status.as_u16(), reply).await,
     };
-    let Ok(seen) = seen(&body) else {
+    let Ok(seen) = exchange.ask.dialect.whole(&body) else {
         return exchange.fail(held, Failure::Garbage, status.as_u16(), reply).await;
     };
     let end = End {
@@ -61,7 +61,7 @@ pub(super) async fn failed(exchange: &Exchange, held: &Held, response: Response,
         Some(why) => exchange.gateway.health().failed(provider, &why),
         None => exchange.gateway.health().worked(provider),
     }
-    if let Ok(seen @ Some(_)) = seen(&body) {
+    if let Ok(seen @ Some(_)) = exchange.ask.dialect.whole(&body) {
         let end = End {
             seen,
             status: status.as_u16(),
@@ -98,7 +98,14 @@ pub(super) async fn failed(exchange: &Exchange, held: &Held, response: Response,
         return exchange.give_back("provider_error", refusal, reply).await;
     }
     let balance = exchange.release("provider_error").await.unwrap_or(held.balance);
-    drop(reply.send(Ok(readable(provider, status, headers, body, balance))));
+    drop(reply.send(Ok(readable(
+        exchange.ask.dialect,
+        provider,
+        status,
+        headers,
+        body,
+        balance,
+    ))));
 }
 
 /// What of a failure concerns every call, in our words: the others are about the one that was made.
@@ -116,6 +123,7 @@ fn outage(status: StatusCode, body: &Bytes) -> Option<String> {
 
 /// The provider's own words when they are JSON, ours in their place when not.
 fn readable(
+    dialect: Dialect,
     provider: &str,
     status: StatusCode,
     mut headers: http::HeaderMap,
@@ -128,10 +136,7 @@ fn readable(
     } else {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let message = format!("{provider} answered {status} without saying why; nothing was charged");
-        let error = serde_json::json!({"error": {
-            "message": message, "type": "upstream_error", "param": null, "code": "upstream_error",
-        }});
-        Bytes::from(error.to_string())
+        Bytes::from(dialect.error(status, "upstream_error", &message).to_string())
     };
     Answer {
         status,

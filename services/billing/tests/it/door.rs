@@ -74,7 +74,10 @@ async fn what_the_gateway_does_not_have_is_told_in_json() {
     let run = stack.open(10_000, &[]).await;
     for (method, path, status, code) in [
         (Method::POST, "/v1/embeddings", 404, "not_found"),
-        (Method::POST, "/v1/responses", 404, "not_found"),
+        (Method::GET, "/v1/responses/resp_1", 404, "not_found"),
+        (Method::POST, "/v1/messages/batches", 404, "not_found"),
+        (Method::POST, "/v1/messages/count_tokens", 404, "not_found"),
+        (Method::GET, "/v1/messages", 405, "method_not_allowed"),
         (Method::GET, "/", 404, "not_found"),
         (Method::GET, CHAT, 405, "method_not_allowed"),
         (Method::POST, "/v1/models", 405, "method_not_allowed"),
@@ -118,17 +121,28 @@ async fn a_request_that_cannot_be_meant_is_refused_before_money_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_without_a_provider_is_told() {
+async fn a_model_without_a_provider_is_told_and_one_of_another_protocol_where_to_ask() {
     let stack = Stack::start().await;
-    let run = stack.open(10_000, &["claude-*"]).await;
-    let (status, code, _) = refusal(stack.chat(&run, &question("claude-x")).await).await;
+    let run = stack.open(10_000, &["claude-*", "llama"]).await;
+    let (status, code, _) = refusal(stack.chat(&run, &question("llama")).await).await;
     assert_eq!((status, code.as_str()), (400, "no_provider"));
+    for (path, model, there) in [
+        (CHAT, "claude-x", "served by anthropic, which answers POST /v1/messages"),
+        ("/v1/responses", "claude-x", "POST /v1/messages"),
+        ("/v1/messages", "gpt-4o-mini", "POST /v1/chat/completions"),
+    ] {
+        let asked = json!({"model": model, "max_tokens": 1, "messages": [], "input": "x"}).to_string();
+        let (status, code, told) = refusal(stack.post(&run, path, &[], asked).await).await;
+        assert_eq!((status, code.as_str()), (400, "no_provider"), "{path}");
+        assert!(told["error"]["message"].as_str().unwrap().contains(there), "{told}");
+    }
+    assert!(stack.provider.calls().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_sees_the_models_it_may_use() {
     let stack = Stack::start().await;
-    let run = stack.open(10_000, &["gpt-4o", "claude-x"]).await;
+    let run = stack.open(10_000, &["gpt-4o", "claude-x", "llama"]).await;
     for path in ["/v1/models", "/models"] {
         let got = stack.send(Method::GET, path, &run.credential, "").await;
         assert_eq!(got.headers()["x-steward-budget-remaining-micro-usd"], "10000");
@@ -139,7 +153,11 @@ async fn a_run_sees_the_models_it_may_use() {
             .iter()
             .map(|model| model["id"].as_str().unwrap())
             .collect();
-        assert_eq!(ids, ["gpt-4o-mini", "gpt-4o"]);
+        assert_eq!(ids, ["gpt-4o-mini", "gpt-4o", "claude-x"]);
+        assert_eq!(
+            (&list["last_id"], &list["has_more"]),
+            (&json!("claude-x"), &json!(false))
+        );
     }
     assert_eq!(
         stack.send(Method::GET, "/v1/models", "x", "").await.status(),

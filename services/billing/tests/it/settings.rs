@@ -43,6 +43,13 @@ fn the_defaults_need_only_secrets_and_a_provider() {
 }
 
 #[test]
+fn a_provider_of_two_protocols_is_written_down_twice() {
+    let both = "[{name=\"a\", base_url=\"http://x\", api_key=\"k\", models=[\"*\"]}, \
+                 {name=\"a\", api=\"anthropic\", base_url=\"http://x\", api_key=\"k\", models=[\"*\"]}]";
+    assert_eq!(read(&[("UPSTREAMS", both)]).unwrap().upstreams.len(), 2);
+}
+
+#[test]
 fn a_missing_or_empty_secret_is_named() {
     for (key, path) in [
         ("DATABASE__URL", "database.url"),
@@ -86,6 +93,17 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
             "UPSTREAMS",
             "[{name=\"a\", base_url=\"http://x\", models=[\"*\"]}]",
             "api_key",
+        ),
+        (
+            "UPSTREAMS",
+            "[{name=\"a\", base_url=\"http://x\", api_key=\"k\", models=[\"*\"]}, \
+              {name=\"a\", base_url=\"http://y\", api_key=\"k\", models=[\"*\"]}]",
+            "used twice",
+        ),
+        (
+            "UPSTREAMS",
+            "[{name=\"a\", api=\"smtp\", base_url=\"http://x\", api_key=\"k\", models=[\"*\"]}]",
+            "api",
         ),
         ("GRPC__VIEWER_TOKEN", "token-operator", "must differ"),
         ("GATEWAY__HOLD_MARGIN", "1s", "gateway.hold_margin"),

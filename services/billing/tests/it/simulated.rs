@@ -33,7 +33,10 @@ impl Simulated {
             server.serve(stopping).await.unwrap();
         });
         let upstreams =
-            format!("[{{name=\"openai\", base_url=\"{url}/llm/openai/v1\", api_key=\"k\", models=[\"*\"]}}]");
+            format!(
+            "[{{name=\"openai\", base_url=\"{url}/llm/openai/v1\", api_key=\"k\", models=[\"*\"]}},
+              {{name=\"anthropic\", api=\"anthropic\", base_url=\"{url}/llm/anthropic/v1\", api_key=\"k\", models=[\"claude-*\"]}}]"
+        );
         let stack = Stack::start_with(&[("UPSTREAMS", upstreams.as_str())]).await;
         Self { stack, url, stop }
     }
@@ -86,6 +89,64 @@ async fn both_sides_count_the_same_tokens() {
     assert_eq!(counted["output_tokens"], sum(|usage| usage.output_tokens), "{text}");
     assert_eq!(counted["cached_tokens"], sum(|usage| usage.cached_tokens), "{text}");
     assert!(sum(|usage| usage.cached_tokens) > 0);
+    stack.close(&run).await;
+    stack.assert_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_count_the_same_in_every_protocol() {
+    let simulated = Simulated::start().await;
+    let stack = &simulated.stack;
+    simulated
+        .control(Method::PUT, "settings", json!({"llm_cached_percent": 30}))
+        .await;
+    let run = stack.open(1_000_000, &["claude-haiku-4-5"]).await;
+    let text = "A question of some length, so that there are tokens to count.";
+    let calls = (0..12).map(|number| {
+        let control = if number % 2 == 0 {
+            json!({"type": "ephemeral"})
+        } else {
+            Value::Null
+        };
+        let (path, mut asked, end) = match number % 3 {
+            0 => (
+                "/v1/messages",
+                json!({"model": "claude-haiku-4-5", "max_tokens": 50, "cache_control": control,
+                "messages": [{"role": "user", "content": text}]}),
+                "event: message_stop",
+            ),
+            1 => (
+                "/v1/responses",
+                json!({"model": "gpt-4o-mini", "max_output_tokens": 5, "input": text}),
+                "event: response.incomplete",
+            ),
+            _ => ("/v1/chat/completions", question("gpt-4o-mini"), "data: [DONE]"),
+        };
+        let streamed = number % 4 < 2;
+        asked["stream"] = streamed.into();
+        let run = &run;
+        async move {
+            let answer = stack.post(run, path, &[], asked.to_string()).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let text = answer.text().await.unwrap();
+            assert_eq!(text.contains(end), streamed, "{path}: {text}");
+        }
+    });
+    join_all(calls).await;
+    let usage = stack.usage(&run, 12).await;
+    let sum = |of: fn(&rpc::v1::Usage) -> i64| usage.iter().map(of).sum::<i64>();
+    let report = simulated.control(Method::GET, "report", Value::Null).await;
+    let counted = &report["llm"]["by_run"][run.id.to_string()];
+    assert_eq!(counted["calls"], 12);
+    assert_eq!(counted["input_tokens"], sum(|usage| usage.input_tokens));
+    assert_eq!(counted["output_tokens"], sum(|usage| usage.output_tokens));
+    assert_eq!(counted["cached_tokens"], sum(|usage| usage.cached_tokens));
+    assert!(counted["stored_tokens"].as_i64().unwrap() > 0);
+    let stored = usage
+        .iter()
+        .filter(|row| row.flags.iter().any(|flag| flag == "cache_stored"))
+        .count();
+    assert_eq!(stored, 2);
     stack.close(&run).await;
     stack.assert_books().await;
 }

@@ -84,7 +84,8 @@ pub fn start_again(env: BTreeMap<String, String>) -> (StopHandle, tokio::task::A
 /// The settings of a billing on these ports.
 pub fn environment(ports: &Ports, database_url: &str, provider_url: &str) -> BTreeMap<String, String> {
     let upstreams = format!(
-        "[{{name=\"openai\", base_url=\"{provider_url}\", api_key=\"{PROVIDER_KEY}\", models=[\"gpt-*\", \"mystery\"]}}]"
+        "[{{name=\"openai\", base_url=\"{provider_url}\", api_key=\"{PROVIDER_KEY}\", models=[\"gpt-*\", \"mystery\"]}},
+          {{name=\"anthropic\", api=\"anthropic\", base_url=\"{provider_url}\", api_key=\"{PROVIDER_KEY}\", models=[\"claude-*\"]}}]"
     );
     [
         ("ADMIN__LISTEN", ports.admin.as_str()),
@@ -252,6 +253,21 @@ impl Stack {
     pub async fn chat(&self, run: &Run, body: &Value) -> Response {
         self.send(Method::POST, "/v1/chat/completions", &run.credential, body.to_string())
             .await
+    }
+
+    /// One call of this path, with headers on top.
+    pub async fn post(&self, run: &Run, path: &str, headers: &[(&str, &str)], body: impl Into<String>) -> Response {
+        let url = format!("http://{}{path}", self.ports.gateway).parse().unwrap();
+        let mut request = self
+            .http
+            .request(Method::POST, url)
+            .header("authorization", format!("Bearer {}", run.credential))
+            .header("content-type", "application/json")
+            .body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.http.send(request).await.unwrap()
     }
 
     /// Usage rows of a run, oldest first, once there are `count`.

@@ -119,6 +119,7 @@ mod tests {
             max_tokens,
             stream: false,
             include_usage: false,
+            stores: false,
         }
     }
 

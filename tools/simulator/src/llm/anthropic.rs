@@ -14,16 +14,30 @@ pub fn read(body: &Value) -> Result<Ask, String> {
         return Err("max_tokens: Field required".into());
     }
     let basis = json!({ "system": body["system"], "messages": messages });
-    common(body, &basis, limit)
+    let mut ask = common(body, &basis, limit)?;
+    ask.stores = stores(body);
+    Ok(ask)
+}
+
+/// Whether anything in a call is marked to be kept.
+fn stores(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(stores),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, field)| (name == "cache_control" && field.is_object()) || stores(field)),
+        _ => false,
+    }
 }
 
 pub fn write(ask: &Ask, text: &Text, usage: Usage) -> Reply {
     let stop = if text.cut { "max_tokens" } else { "end_turn" };
-    // This provider counts cached tokens apart from the others.
+    // This provider counts tokens it read from its cache, and those it stored there, apart from the others.
     let spent = |output: u64| {
         json!({
-            "input_tokens": usage.input - usage.cached,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": usage.input - usage.cached - usage.stored,
+            "cache_creation_input_tokens": usage.stored,
+            "cache_creation": { "ephemeral_5m_input_tokens": usage.stored, "ephemeral_1h_input_tokens": 0 },
             "cache_read_input_tokens": usage.cached,
             "output_tokens": output,
         })

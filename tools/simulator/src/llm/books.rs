@@ -18,6 +18,8 @@ pub struct Usage {
     pub output: u64,
     /// Of the prompt, read from the cache.
     pub cached: u64,
+    /// Of the prompt, stored into the cache.
+    pub stored: u64,
 }
 
 /// Calls and their tokens.
@@ -27,6 +29,7 @@ struct Count {
     input_tokens: u64,
     output_tokens: u64,
     cached_tokens: u64,
+    stored_tokens: u64,
 }
 
 impl Count {
@@ -35,6 +38,7 @@ impl Count {
         self.input_tokens += usage.input;
         self.output_tokens += usage.output;
         self.cached_tokens += usage.cached;
+        self.stored_tokens += usage.stored;
     }
 }
 

@@ -10,6 +10,8 @@ async fn ask(stage: &Stage, path: &str, body: &Value) -> reqwest::Response {
         .client
         .post(format!("{}/llm/{path}", stage.url))
         .bearer_auth("placeholder")
+        .header("x-api-key", "placeholder")
+        .header("anthropic-version", "2023-06-01")
         .header("x-steward-run", "run-1")
         .json(body)
         .send()
@@ -92,6 +94,7 @@ async fn plain_and_streamed_answers_agree_and_usage_is_exact() {
     let report = stage.report().await;
     let expected = json!({
         "calls": 2, "input_tokens": 8, "output_tokens": 2 * output, "cached_tokens": 4,
+        "stored_tokens": 0,
     });
     assert_eq!(report["llm"]["by_model"]["gpt-4o-mini"], expected);
     assert_eq!(report["llm"]["by_run"]["run-1"], expected);
@@ -116,6 +119,17 @@ async fn the_other_two_apis_answer_in_their_own_shapes() {
     let delta = stream.iter().find(|event| event["type"] == "message_delta").unwrap();
     assert_eq!(delta["usage"]["output_tokens"], plain["usage"]["output_tokens"]);
     assert_eq!(stream.last().unwrap()["type"], "message_stop");
+
+    body["cache_control"] = json!({"type": "ephemeral"});
+    body["stream"] = json!(false);
+    let stored: Value = ask(&stage, "anthropic/v1/messages", &body).await.json().await.unwrap();
+    assert_eq!(
+        (
+            &stored["usage"]["input_tokens"],
+            &stored["usage"]["cache_creation_input_tokens"]
+        ),
+        (&json!(0), &json!(2))
+    );
 
     let mut body = json!({"model": "gpt-5", "input": "abcd", "instructions": "efgh"});
     let plain: Value = ask(&stage, "openai/v1/responses", &body).await.json().await.unwrap();
@@ -149,6 +163,10 @@ async fn bad_calls_are_refused_in_the_providers_words() {
     let refused = ask(&stage, "anthropic/v1/messages", &empty).await;
     let refused: Value = refused.json().await.unwrap();
     assert_eq!(refused["type"], "error");
+    // Neither provider takes the other's header for a key.
+    let url = format!("{}/llm/anthropic/v1/messages", stage.url);
+    let bearer = stage.client.post(url).bearer_auth("x").json(&chat("x")).send();
+    assert_eq!(bearer.await.unwrap().status(), 401);
     assert_eq!(stage.report().await["llm"]["calls"], 0);
 }
 
