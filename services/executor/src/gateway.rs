@@ -384,7 +384,10 @@ impl axum::response::IntoResponse for Refusal {
                 )
             }
         };
-        let body = serde_json::json!({"error": {"type": kind, "code": kind, "message": message}});
+        let body = serde_json::json!({
+            "type": "error",
+            "error": {"type": kind, "code": kind, "message": message},
+        });
         (status, axum::Json(body)).into_response()
     }
 }

@@ -63,7 +63,7 @@ pub const ORIGINS: [&str; 12] = [
 pub const PLACEHOLDER: &str = "simulated";
 
 /// Every file of every service.
-pub const LAYOUT: [Entry; 27] = [
+pub const LAYOUT: [Entry; 28] = [
     entry("postgres", "superuser_password", Content::Origin("postgres_password")).open(),
     entry("redis", "redis.conf", Content::RedisConf).open(),
     entry("migrate", "database_url", Content::OwnerUrl),
@@ -87,6 +87,7 @@ pub const LAYOUT: [Entry; 27] = [
     entry("billing", "operator_token", Content::Origin("operator_token")),
     entry("billing", "viewer_token", Content::Origin("viewer_token")),
     entry("billing", "provider_api_key", Content::Given(PLACEHOLDER)),
+    entry("billing", "anthropic_api_key", Content::Given(PLACEHOLDER)),
     entry("executor", "scheduler_token", Content::Origin("executor_token")),
     entry("console", "operator_token", Content::Origin("operator_token")),
     entry("operator", "token", Content::Origin("operator_token")),

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod programs;
+mod providers;
 pub mod redis;
 mod services;
 pub mod signals;
@@ -41,8 +42,8 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::out::Out;
 use crate::private;
-use crate::secrets::{PLACEHOLDER, Vault};
-use crate::{bundle, env, starter};
+use crate::secrets::Vault;
+use crate::{bundle, starter};
 use agents::Registration;
 use home::Home;
 use plan::Settings;
@@ -190,7 +191,7 @@ fn prepare_live(dir: &Path, files: &[PathBuf], rehearsed: bool) -> Result<()> {
     Vault::open(&home.secrets())?;
     let mut wanted = Vec::new();
     if !rehearsed {
-        wanted.extend(missing_provider_key(&home)?);
+        wanted.extend(providers::keep_keys(&home)?);
     }
     for file in files {
         let agent = bundle::pack(file)?.agent;
@@ -213,24 +214,6 @@ fn prepare_live(dir: &Path, files: &[PathBuf], rehearsed: bool) -> Result<()> {
     }
     let who = if rehearsed { "a rehearsal" } else { "live mode" };
     Err(Failure::Refused(format!("{who} needs\n  - {}", wanted.join("\n  - "))).into())
-}
-
-/// Keeps the provider's key that was given. What to say when there is none.
-fn missing_provider_key(home: &Home) -> Result<Option<String>> {
-    let folder = home.secrets().join("billing");
-    private::folder(&folder, private::PRIVATE)?;
-    let key = folder.join("provider_api_key");
-    if let Some(given) = env::variable("OPENAI_API_KEY") {
-        private::write(&key, given.trim().as_bytes(), 0o400)?;
-    }
-    let there = private::read(&key)?.unwrap_or_default();
-    let missing = there.trim().is_empty() || there.trim() == PLACEHOLDER;
-    Ok(missing.then(|| {
-        format!(
-            "the model provider's key: set OPENAI_API_KEY, or put it into {}",
-            key.display()
-        )
-    }))
 }
 
 /// The console's address with a sign-in token that works once.

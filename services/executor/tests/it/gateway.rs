@@ -40,7 +40,8 @@ async fn calls_carry_the_runs_credential_and_trace_and_nothing_the_agent_says_ab
     let program = format!(
         r#"{CALL}
 own = {{"Authorization": "Bearer stolen", "X-Api-Key": "stolen", "traceparent": "00-stolen", "Cookie": "a=b",
-       "X-Forwarded-For": "1.2.3.4", "Connection": "x-hop", "X-Hop": "1", "OpenAI-Beta": "kept", "Content-Type": "application/json"}}
+       "X-Forwarded-For": "1.2.3.4", "Connection": "x-hop", "X-Hop": "1", "OpenAI-Beta": "kept",
+       "Anthropic-Version": "kept", "Anthropic-Beta": "kept", "Content-Type": "application/json"}}
 paths = ["/v1/chat/completions?a=1", "/chat/completions", "/v1/v1/messages", "/v1/%2e%2e/admin"]
 steward.result(notes=json.dumps([call(path, b'{{"model":"m"}}', own)[0] for path in paths]))
 "#
@@ -61,7 +62,9 @@ steward.result(notes=json.dumps([call(path, b'{{"model":"m"}}', own)[0] for path
         for name in ["x-api-key", "cookie", "x-forwarded-for", "x-hop"] {
             assert!(!call.headers.contains_key(name), "{name} was passed on");
         }
-        assert_eq!(call.headers["openai-beta"], "kept");
+        for name in ["openai-beta", "anthropic-version", "anthropic-beta"] {
+            assert_eq!(call.headers[name], "kept", "{name}");
+        }
         assert_eq!(call.body, r#"{"model":"m"}"#);
     }
 }

@@ -14,6 +14,7 @@ use super::plan::{Instance, Plan};
 use super::ports::Ports;
 use super::probe::Probe;
 use super::programs;
+use super::providers;
 use super::user::Runner;
 use crate::failure::Failure;
 use crate::private;
@@ -244,19 +245,9 @@ fn billing(plan: &Plan, _home: &Home, vault: &Vault, index: usize) -> Told {
             ("GATEWAY__HOLD_MARGIN", "10s"),
         ]);
     }
-    let base = match &plan.simulator {
-        Some(simulator) => format!(
-            "{}/llm/openai/v1",
-            simulator.addresses.get("url").map_or("", String::as_str)
-        ),
-        None => "https://api.openai.com/v1".to_owned(),
-    };
-    let key = file("provider_api_key");
-    let upstream = format!(
-        "[{{name = \"openai\", base_url = \"{base}\", api_key = {{ file = {:?} }}, models = [\"*\"]}}]",
-        key.display().to_string()
-    );
-    told.set("UPSTREAMS", &upstream);
+    let simulator = plan.simulator.as_ref();
+    let url = simulator.map(|simulator| simulator.addresses.get("url").map_or("", String::as_str));
+    told.set("UPSTREAMS", &providers::upstreams(url, vault));
     told
 }
 

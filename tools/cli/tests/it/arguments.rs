@@ -133,12 +133,14 @@ fn live_mode_names_everything_it_needs_before_it_starts_anything() {
         .arg("--dir")
         .arg(&stack)
         .env_remove("OPENAI_API_KEY")
+        .env_remove("ANTHROPIC_API_KEY")
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{said}");
     for wanted in [
         "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
         "api_key",
         "webhook_secret",
         "profile.description",
