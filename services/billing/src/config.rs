@@ -251,8 +251,17 @@ impl Gateway {
                 self.finish_below_percent <= 100,
                 "gateway.finish_below_percent must be at most 100",
             )
+            .require(
+                !self.anthropic_betas.iter().any(|pattern| is_wrong(pattern)),
+                "gateway.anthropic_betas must list names; a * may only stand at the end",
+            )
             .done()
     }
+}
+
+/// No name, nor the beginning of one with a star after it.
+fn is_wrong(pattern: &str) -> bool {
+    pattern.is_empty() || pattern.trim_end_matches('*').contains('*')
 }
 
 fn validate_upstreams(upstreams: &[Upstream]) -> Result<(), Vec<String>> {
@@ -266,7 +275,6 @@ fn validate_upstreams(upstreams: &[Upstream]) -> Result<(), Vec<String>> {
         // The name is whom the prices are for; a provider may have an address for each protocol it speaks.
         let same = |other: &Upstream| other.name == upstream.name && other.api == upstream.api;
         let twice = upstreams.iter().take(at).any(same);
-        let star = |pattern: &String| pattern.is_empty() || pattern.trim_end_matches('*').contains('*');
         checks = checks
             .require(
                 named,
@@ -281,7 +289,7 @@ fn validate_upstreams(upstreams: &[Upstream]) -> Result<(), Vec<String>> {
                 format!("upstreams.{at}.base_url must begin with http:// or https://"),
             )
             .require(
-                !upstream.models.is_empty() && !upstream.models.iter().any(star),
+                !upstream.models.is_empty() && !upstream.models.iter().any(|pattern| is_wrong(pattern)),
                 format!("upstreams.{at}.models must list models; a * may only stand at the end"),
             );
     }

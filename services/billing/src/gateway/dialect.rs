@@ -8,13 +8,13 @@ mod messages;
 mod responses;
 
 use bytes::Bytes;
-use domain::metering::{Request, Tokens};
+use domain::metering::{Request, Tokens, serves};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json, value::RawValue};
 use store::{run_accounts::Access, usage::Flag};
 
-use super::{refusal::Refusal, rewrite::Edits, upstreams::matches};
+use super::{refusal::Refusal, rewrite::Edits};
 use crate::config::{self, Api};
 
 /// The longest name of a model.
@@ -190,7 +190,7 @@ fn model<'a>(
         }
     };
     let allowed = || std::iter::once(&access.default_model).chain(&access.allowed_models);
-    if allowed().any(|pattern| matches(pattern, &model)) {
+    if allowed().any(|pattern| serves(pattern, &model)) {
         return Ok(model);
     }
     let allowed: Vec<&str> = allowed().map(String::as_str).collect();

@@ -203,7 +203,7 @@ impl Refusal {
     pub fn budget_exhausted(needed: PicoUsd, balance: Balance, fits: u64) -> Self {
         let (needed, left) = (needed.whole_micro(), balance.left().whole_micro());
         let hint = if fits > 0 {
-            format!("; with max_tokens {fits} it would fit")
+            format!("; an answer of at most {fits} tokens would fit")
         } else {
             String::new()
         };

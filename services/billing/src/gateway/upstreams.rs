@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use domain::metering;
 use http::{HeaderName, HeaderValue, header};
 use outbound::{Client, Guard, Method, Response, Url};
 use uuid::Uuid;
@@ -93,7 +94,7 @@ impl Upstream {
     }
 
     fn serves(&self, model: &str) -> bool {
-        self.patterns.iter().any(|pattern| matches(pattern, model))
+        self.patterns.iter().any(|pattern| metering::serves(pattern, model))
     }
 }
 
@@ -109,14 +110,6 @@ fn key(upstream: &config::Upstream) -> Result<(HeaderName, HeaderValue), outboun
             key.set_sensitive(true);
             Ok((API_KEY, key))
         }
-    }
-}
-
-/// Whether a model's name fits a pattern: the same, or up to a `*` at the end.
-pub(crate) fn matches(pattern: &str, model: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => model.starts_with(prefix),
-        None => pattern == model,
     }
 }
 
@@ -141,15 +134,6 @@ fn below(base: &Url, path: &str) -> Result<Url, outbound::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_at_the_end_stands_for_anything() {
-        assert!(matches("gpt-*", "gpt-4o-mini"));
-        assert!(matches("*", "anything"));
-        assert!(matches("gpt-4o", "gpt-4o"));
-        assert!(!matches("gpt-4o", "gpt-4o-mini"));
-        assert!(!matches("gpt-*", "claude"));
-    }
 
     #[test]
     fn the_path_goes_below_the_base_with_and_without_a_slash() {

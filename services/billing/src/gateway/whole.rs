@@ -15,6 +15,8 @@ const MAX_FAILURE: usize = 64 * 1024;
 
 /// How OpenAI and those like it tell a used-up account from calls that come too fast.
 const QUOTA: &[u8] = b"insufficient_quota";
+/// How Anthropic says the same, as if the call were wrong.
+const CREDIT: &[u8] = b"credit balance is too low";
 
 /// Reads an answer to its end, books it, passes it on.
 pub(super) async fn answer(exchange: &Exchange, held: &Held, response: Response, reply: Reply) {
@@ -115,6 +117,9 @@ fn outage(status: StatusCode, body: &Bytes) -> Option<String> {
         402 => Some("it wants to be paid first (HTTP 402)".to_owned()),
         429 if body.windows(QUOTA.len()).any(|piece| piece == QUOTA) => {
             Some("the operator's account has nothing left (insufficient_quota)".to_owned())
+        }
+        400 if body.windows(CREDIT.len()).any(|piece| piece == CREDIT) => {
+            Some("the operator's account has nothing left (credit balance is too low)".to_owned())
         }
         500.. => Some(format!("it answers HTTP {status}")),
         _ => None,

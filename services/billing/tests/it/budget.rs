@@ -22,7 +22,7 @@ async fn at_the_cap_a_typed_402_says_what_would_still_fit() {
     assert_eq!(body["error"]["type"], "budget_exhausted");
     let message = body["error"]["message"].as_str().unwrap();
     let fits: u64 = message
-        .split("max_tokens ")
+        .split("at most ")
         .nth(1)
         .unwrap()
         .split(' ')

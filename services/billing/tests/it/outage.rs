@@ -181,6 +181,11 @@ async fn a_provider_that_fails_three_times_in_a_row_is_told_of_until_a_call_work
             r#"{"error":{"code":"insufficient_quota"}}"#,
             "nothing left",
         ),
+        (
+            StatusCode::BAD_REQUEST,
+            r#"{"type":"error","error":{"message":"Your credit balance is too low to access the API."}}"#,
+            "credit balance",
+        ),
     ];
     for (status, body, why) in cases {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();

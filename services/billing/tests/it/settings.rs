@@ -113,6 +113,7 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         ("GATEWAY__CONNECT_TIMEOUT", "10m", "gateway.connect_timeout"),
         ("GATEWAY__MAX_CALLS_PER_RUN", "257", "gateway.max_calls_per_run"),
         ("GATEWAY__MAX_BODY", "1", "max_body_bytes"),
+        ("GATEWAY__ANTHROPIC_BETAS", "[\"a*b\"]", "gateway.anthropic_betas"),
         ("BOOKS__SWEEP_EVERY", "0s", "books.sweep_every"),
     ] {
         let refused = read(&[(key, value)]).unwrap_err().to_string();

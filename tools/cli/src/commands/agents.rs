@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use domain::agent_file::{AgentFile, Mode};
+use domain::metering::serves;
 use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
@@ -194,7 +195,7 @@ pub(crate) async fn unpriced(billing: &Peer, agent: &AgentFile) -> Option<String
     let unknown: Vec<_> = agent.allowed_models();
     let unknown: Vec<_> = unknown
         .iter()
-        .filter(|model| !priced.contains(*model))
+        .filter(|pattern| !priced.iter().any(|model| serves(pattern, model)))
         .cloned()
         .collect();
     if unknown.is_empty() || priced.is_empty() {

@@ -206,7 +206,7 @@ fn models(agent: &v1::Agent, books: &Books) -> [Line; 2] {
     let unpriced: Vec<&str> = agent
         .models
         .iter()
-        .filter(|model| prices.iter().all(|price| price.model != **model))
+        .filter(|model| !prices.iter().any(|price| serves(model, &price.model)))
         .map(String::as_str)
         .collect();
     let all = agent.models.join(", ");
@@ -383,5 +383,11 @@ mod tests {
         let one = models(&agent, &Ok((vec![provider(&["*"], true)], vec![price("gpt-a")])));
         assert!(one[1].fix.starts_with("steward prices set other"), "{}", one[1].fix);
         assert_eq!(outcomes(Err("away".to_owned())), ["skip", "skip"]);
+        let family = v1::Agent {
+            models: vec!["gpt-*".to_owned()],
+            ..agent.clone()
+        };
+        let priced = models(&family, &Ok((vec![provider(&["gpt-*"], true)], vec![price("gpt-a")])));
+        assert_eq!(priced.map(|line| line.outcome), ["ok", "ok"]);
     }
 }

@@ -22,16 +22,8 @@ struct Provider {
     file: &'static str,
 }
 
-/// In the order billing looks through them.
+/// In the order billing looks through them: what serves everything comes last.
 const PROVIDERS: [Provider; 2] = [
-    Provider {
-        name: "openai",
-        api: "openai",
-        base_url: "https://api.openai.com/v1",
-        models: "*",
-        variable: "OPENAI_API_KEY",
-        file: "provider_api_key",
-    },
     Provider {
         name: "anthropic",
         api: "anthropic",
@@ -39,6 +31,14 @@ const PROVIDERS: [Provider; 2] = [
         models: "claude-*",
         variable: "ANTHROPIC_API_KEY",
         file: "anthropic_api_key",
+    },
+    Provider {
+        name: "openai",
+        api: "openai",
+        base_url: "https://api.openai.com/v1",
+        models: "*",
+        variable: "OPENAI_API_KEY",
+        file: "provider_api_key",
     },
 ];
 
@@ -110,7 +110,7 @@ mod tests {
         };
         assert_eq!(
             names(&upstreams(Some("http://s"), &vault)),
-            ["openai http://s/llm/openai/v1", "anthropic http://s/llm/anthropic/v1"]
+            ["anthropic http://s/llm/anthropic/v1", "openai http://s/llm/openai/v1"]
         );
         let keys = folder.path().join("billing");
         std::fs::create_dir_all(&keys).unwrap();

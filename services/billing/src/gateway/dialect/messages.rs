@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::metering::{Request, Storing, Tokens};
+use domain::metering::{Request, Storing, Tokens, serves};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use store::{run_accounts::Access, usage::Flag};
 
 use super::{Ask, Dialect, Edits, Garbage, Refusal, Seen, Tally, model, object, present};
-use crate::gateway::upstreams::matches;
 
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What a call that names none is taken to speak.
@@ -130,7 +129,7 @@ fn onward(given: &HeaderMap, betas: &[String]) -> (HeaderMap, bool) {
     for value in given.get_all(BETA) {
         let names = value.to_str().unwrap_or("?").split(',').map(str::trim);
         for name in names.filter(|name| !name.is_empty()) {
-            if betas.iter().any(|pattern| matches(pattern, name)) {
+            if betas.iter().any(|pattern| serves(pattern, name)) {
                 kept.push(name);
             } else {
                 left_out = true;
