@@ -8,8 +8,16 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
-    let files = ["types", "work", "agents", "operator", "marketplace", "billing"]
-        .map(|name| format!("steward/v1/{name}.proto"));
+    let files = [
+        "types",
+        "work",
+        "agents",
+        "executors",
+        "operator",
+        "marketplace",
+        "billing",
+    ]
+    .map(|name| format!("steward/v1/{name}.proto"));
     let descriptors = protox::compile(files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

@@ -98,6 +98,11 @@ pub struct Limits {
     /// Bytes in the workspace.
     #[serde(with = "size")]
     pub disk: u64,
+    /// Slots of an executor one run takes, 1 to 64: more for heavy work.
+    pub slots: u32,
+    /// Its runs at once, over all executors; absent: as many as there are slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u32>,
 }
 
 /// Where it may connect.
@@ -301,6 +306,8 @@ impl Default for Limits {
             memory: 512 << 20,
             pids: 512,
             disk: 512 << 20,
+            slots: 1,
+            runs: None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod doors;
 pub mod drift;
 pub mod duties;
 pub mod effects;
+pub mod executors;
 pub mod gigs;
 pub mod holds;
 pub mod ids;

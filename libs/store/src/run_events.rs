@@ -15,10 +15,12 @@ pub struct Line {
     pub at: DateTime<Utc>,
     /// In which attempt.
     pub attempt: i32,
-    /// progress, message, checkpoint, log, outcome.
+    /// progress, message, checkpoint, log, output, outcome.
     pub kind: String,
     /// The text, at most 16 KiB.
     pub body: String,
+    /// Rises from line to line.
+    pub seq: i64,
 }
 
 /// Keeps one line of an attempt. A repeat of the same number is ignored. Answers whether it was new.
@@ -48,16 +50,38 @@ pub async fn append(tx: &mut Tx, run: Uuid, attempt: i32, seq: i64, kind: &str, 
     Ok(added.rows_affected() > 0)
 }
 
-/// Lines of a run, oldest first.
+/// The end of what an attempt printed, as far as it was told on the way: at most the last ten pieces.
 ///
 /// # Errors
 /// When the query fails.
-pub async fn list(store: &Store, run: Uuid, limit: i64) -> Result<Vec<Line>, Error> {
+pub async fn printed(tx: &mut Tx, run: Uuid, attempt: i32) -> Result<String, Error> {
+    let mut pieces = sqlx::query_scalar!(
+        "-- run_events::printed
+        SELECT body FROM scheduler.run_events
+        WHERE run_id = $1 AND attempt = $2 AND kind = 'output'
+        ORDER BY seq DESC
+        LIMIT 10",
+        run,
+        attempt,
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    pieces.reverse();
+    Ok(pieces.concat())
+}
+
+/// Lines of a run after this one, oldest first.
+///
+/// # Errors
+/// When the query fails.
+pub async fn list(store: &Store, run: Uuid, after: i64, limit: i64) -> Result<Vec<Line>, Error> {
     let lines = sqlx::query_as!(
         Line,
         "-- run_events::list
-        SELECT at, attempt, kind, body FROM scheduler.run_events WHERE run_id = $1 ORDER BY seq LIMIT $2",
+        SELECT at, attempt, kind, body, seq FROM scheduler.run_events WHERE run_id = $1 AND seq > $2
+        ORDER BY seq LIMIT $3",
         run,
+        after,
         limit,
     )
     .fetch_all(&store.pool)

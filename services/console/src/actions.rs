@@ -126,7 +126,10 @@ pub(crate) async fn retry_run(
     Form(fields): Form<Fields>,
 ) -> Result<Response, Error> {
     let mut contracts = console.upstream.contracts();
-    let call = contracts.get_run(v1::GetRunRequest { id: id.clone() });
+    let call = contracts.get_run(v1::GetRunRequest {
+        id: id.clone(),
+        after_seq: 0,
+    });
     let found = console.upstream.ask_scheduler("run", call).await?;
     let contract = found.run.map(|run| run.contract_id).unwrap_or_default();
     if contract.is_empty() {

@@ -205,7 +205,7 @@ impl Session<'_> {
                 self.parts.slots.close();
             }
             Hear::Assign(assignment) => {
-                let slot = self.parts.slots.take();
+                let slot = self.parts.slots.take(assignment.slots);
                 match (
                     slot,
                     self.parts.leases.take(&assignment.run_id, &assignment.lease_token),

@@ -11,10 +11,10 @@ use crate::sandbox::Claim;
 #[derive(Debug, Clone)]
 pub struct Slots(Arc<Inner>);
 
-/// One slot in use; free again when dropped.
+/// What one run takes: one slot, or several. Free again when dropped.
 #[derive(Debug)]
 pub struct Slot {
-    seat: Option<Seat>,
+    seats: Vec<Seat>,
     home: Arc<Inner>,
 }
 
@@ -47,16 +47,20 @@ impl Slots {
         }))
     }
 
-    /// Takes a slot, if one is free and none were closed.
+    /// Takes this many slots (at least one), if they are free and none were closed.
     #[must_use]
-    pub fn take(&self) -> Option<Slot> {
+    pub fn take(&self, slots: u32) -> Option<Slot> {
         if *self.0.closed.borrow() {
             return None;
         }
-        let seat = self.0.lock().pop()?;
+        let seats = {
+            let mut free = self.0.lock();
+            let left = free.len().checked_sub(slots.max(1) as usize)?;
+            free.split_off(left)
+        };
         self.0.tell();
         Some(Slot {
-            seat: Some(seat),
+            seats,
             home: Arc::clone(&self.0),
         })
     }
@@ -84,13 +88,13 @@ impl Slot {
     /// The user id of what runs in it.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
-        self.seat.as_ref()?.claim.as_ref().map(Claim::id)
+        self.seats.first()?.claim.as_ref().map(Claim::id)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.home.lock().extend(self.seat.take());
+        self.home.lock().append(&mut self.seats);
         self.home.tell();
     }
 }
@@ -116,15 +120,25 @@ mod tests {
     fn what_is_on_offer_follows_what_is_taken() {
         let slots = Slots::new(2, Vec::new());
         let offered = slots.offered();
-        let (first, second) = (slots.take().unwrap(), slots.take().unwrap());
-        assert!(slots.take().is_none());
+        let (first, second) = (slots.take(1).unwrap(), slots.take(0).unwrap());
+        assert!(slots.take(1).is_none());
         assert_eq!(*offered.borrow(), 0);
         drop(first);
         assert_eq!(*offered.borrow(), 1);
         slots.close();
         assert_eq!(*offered.borrow(), 0, "a closed set offers nothing");
-        assert!(slots.take().is_none());
+        assert!(slots.take(1).is_none());
         drop(second);
         assert_eq!(*offered.borrow(), 0);
+    }
+
+    #[test]
+    fn a_heavy_run_takes_several_or_none() {
+        let slots = Slots::new(3, Vec::new());
+        let heavy = slots.take(2).unwrap();
+        assert!(slots.take(2).is_none());
+        assert_eq!(*slots.offered().borrow(), 1, "what it did not get is free still");
+        drop(heavy);
+        assert_eq!(*slots.offered().borrow(), 3);
     }
 }

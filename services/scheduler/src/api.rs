@@ -31,6 +31,7 @@ mod agents;
 mod bundle;
 mod contracts;
 mod dead_letters;
+mod executors;
 mod files;
 mod ids;
 mod inbox;
@@ -41,6 +42,7 @@ mod operations;
 mod overview;
 mod page;
 mod shapes;
+mod versions;
 
 /// How long a call may take until its answer begins; the longest carries a bundle.
 const DEADLINE: Duration = Duration::from_secs(300);

@@ -220,6 +220,20 @@ pub struct Runs {
     pub sweep: Duration,
     /// Parked runs in a row after which an agent's bids are only shadowed; 0 for never.
     pub pause_bidding_after: u32,
+    /// Runs at once for one client; 0 for any number.
+    pub per_client: u32,
+    /// Runs at once for contracts below a value.
+    pub value_classes: Vec<ValueClass>,
+}
+
+/// One of `runs.value_classes`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueClass {
+    /// Contracts worth less, whole USDC.
+    pub below_usdc: u32,
+    /// Runs of them at once.
+    pub at_most: u32,
 }
 
 /// `[objects]`
@@ -317,6 +331,17 @@ impl boot::Settings for Config {
 }
 
 impl Runs {
+    /// How many runs may be leased at once.
+    #[must_use]
+    pub fn caps(&self) -> store::runs::Caps {
+        let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        let micro = |class: &ValueClass| (i64::from(class.below_usdc) * 1_000_000, count(class.at_most));
+        store::runs::Caps {
+            per_client: count(self.per_client),
+            classes: self.value_classes.iter().map(micro).collect(),
+        }
+    }
+
     /// How failed attempts are paced.
     #[must_use]
     pub fn policy(&self) -> domain::run::Policy {

@@ -56,6 +56,7 @@ pub async fn sweep(desk: &Desk, objects: &Objects) -> Result<Duration, Error> {
             }
         }
     }
+    run_tx!(desk.store, "retention", |tx| store::executors::forget(tx).await)?;
     bytes(desk, objects, ORPHANED).await?;
     Ok(settings.every)
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub mod agents;
+pub mod executors;
 pub mod records;
 pub mod stack;
 
 pub use agents::{AgentsCommand, Link, Mode, Register, SimulatedMarket, VerifyEmail, Webhooks};
+pub use executors::ExecutorsCommand;
 pub use records::{
     ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, DoctorCommand,
     EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, NoticesCommand, PricesCommand,
@@ -134,6 +136,9 @@ pub enum Command {
     /// Prices of models
     #[command(subcommand)]
     Prices(PricesCommand),
+    /// Executors: who is there, and letting one take no more work
+    #[command(subcommand)]
+    Executors(ExecutorsCommand),
     /// Which build of which service started when
     #[command(subcommand)]
     Deployments(DeploymentsCommand),

@@ -14,12 +14,15 @@ mod api;
 mod books;
 mod contracts;
 mod doctor;
+mod executors;
 mod files;
+mod logs;
 mod notices;
 mod onboarding;
 mod operations;
 mod setup;
 mod stack;
+mod versions;
 mod when;
 
 /// Runs a command; the answer is its exit code.
@@ -43,6 +46,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
         Command::Inbox(command) => operations::inbox(global, command, out).await,
         Command::DeadLetters(command) => operations::dead_letters(global, command, out).await,
         Command::Notices(command) => notices::run(global, command, out).await,
+        Command::Executors(command) => executors::run(global, command, out).await,
         Command::Deployments(command) => operations::deployments(global, command, out).await,
         Command::Console {
             console_endpoint,

@@ -7,6 +7,9 @@ use super::AgentFile;
 /// Longest attempt.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// The most slots one run may take.
+const MOST_SLOTS: u32 = 64;
+
 /// Everything wrong with the values, or `None`.
 pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     let mut found = Vec::new();
@@ -21,6 +24,12 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
         if looks_secret(key, value) {
             found.push(format!("env.{key} looks like a secret: agents get none; remove it"));
         }
+    }
+    if !(1..=MOST_SLOTS).contains(&file.limits.slots) {
+        found.push(format!("limits.slots must be from 1 to {MOST_SLOTS}"));
+    }
+    if file.limits.runs == Some(0) {
+        found.push("limits.runs must be at least 1: `steward agents mode NAME off` ends its bids".to_owned());
     }
     for address in &file.network.allow {
         if address

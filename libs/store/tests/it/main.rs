@@ -12,6 +12,7 @@ mod contracts;
 mod doors;
 mod drift;
 mod effects;
+mod fairness;
 mod fixture;
 mod inbox;
 mod logins;

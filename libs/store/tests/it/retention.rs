@@ -36,7 +36,7 @@ async fn worked_on(store: &Store, name: &str) -> Uuid {
     run_tx!(store, "fixture", |tx| {
         let proposal = proposal(gig, State::Accepted, None);
         store::proposals::insert(tx, &proposal).await?;
-        store::bundles::put(tx, name, "demo", 1, &serde_json::json!({})).await?;
+        store::bundles::put(tx, name, "demo", 1, &serde_json::json!({}), None).await?;
         let run = store::runs::insert(tx, &run).await?;
         store::run_events::append(tx, run, 1, 1, "progress", "half").await?;
         store::artefacts::put(tx, run, 1, &artefact).await?;
@@ -206,7 +206,7 @@ async fn open_effects_dead_letters_and_versions_in_use_stay_however_old() {
         let before = effects::insert(tx, &free("before an open one", None)).await?;
         effects::insert(tx, &free("open", Some(before))).await?;
         for version in ["v1", "v0"] {
-            store::bundles::put(tx, version, "demo", 1, &serde_json::json!({})).await?;
+            store::bundles::put(tx, version, "demo", 1, &serde_json::json!({}), None).await?;
         }
         Ok(())
     })

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use domain::run::{Command, Kind, Policy, State};
 use store::artefacts::{self, Artefact};
-use store::runs::{self, Note, Run};
+use store::runs::{self, Caps, Note, Room, Run};
 use store::{Error, Store, run_tx};
 use testkit::{Database, eventually, execute, rows};
 use uuid::Uuid;
 
 use crate::{fixture, store_of};
 
-const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy {
     max_attempts: 3,
     first_pause: Duration::from_secs(10),
     longest_pause: Duration::from_secs(60),
 };
 
-async fn desk(contracts: usize) -> (Database, Store, Vec<Uuid>) {
+pub async fn desk(contracts: usize) -> (Database, Store, Vec<Uuid>) {
     let database = Database::create().await.unwrap();
     let store = store_of(&database, "scheduler");
     fixture::agent(&store).await;
@@ -31,8 +31,15 @@ async fn desk(contracts: usize) -> (Database, Store, Vec<Uuid>) {
     (database, store, queued)
 }
 
-async fn lease(store: &Store, executor: &str, limit: i64, lease: Duration) -> Vec<Run> {
-    run_tx!(store, "lease", |tx| runs::lease_next(tx, executor, limit, lease).await).unwrap()
+pub async fn lease(store: &Store, executor: &str, limit: i64, lease: Duration) -> Vec<Run> {
+    lease_within(store, executor, limit, &Caps::default(), lease).await
+}
+
+pub async fn lease_within(store: &Store, executor: &str, free: i64, caps: &Caps, lease: Duration) -> Vec<Run> {
+    let room = Room { slots: 8, free };
+    run_tx!(store, "lease", |tx| runs::lease_next(tx, executor, room, caps, lease)
+        .await)
+    .unwrap()
 }
 
 async fn advance(store: &Store, run: &Run, command: Command) -> Result<State, Error> {
@@ -113,7 +120,9 @@ async fn who_is_slower_by_a_moment_leases_nothing_of_that_contract_and_does_not_
     let contract = runs::get(&store, queued[0]).await.unwrap().contract_id.unwrap();
     let mut faster = store.attempts("faster");
     let mut tx = faster.begin().await.unwrap();
-    let first = runs::lease_next(&mut tx, "a", 5, LEASE).await.unwrap();
+    let first = runs::lease_next(&mut tx, "a", Room { slots: 5, free: 5 }, &Caps::default(), LEASE)
+        .await
+        .unwrap();
     assert_eq!(first.len(), 1);
     // Not committed yet, so the slower one sees only a more important run of a contract that nobody works on.
     let waiting = reply(&store, contract, 0).await;
@@ -214,7 +223,10 @@ async fn what_a_run_says_is_kept_once_and_bounded() {
         Ok((first, again, other))
     });
     assert_eq!(said.unwrap(), (true, false, true));
-    assert_eq!(store::run_events::list(&store, queued[0], 10).await.unwrap().len(), 2);
+    assert_eq!(
+        store::run_events::list(&store, queued[0], 0, 10).await.unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ pub(crate) async fn detail(
     Query(query): Query<super::Query>,
 ) -> Result<Response, Error> {
     let mut contracts = console.upstream.contracts();
-    let call = contracts.get_run(v1::GetRunRequest { id });
+    let call = contracts.get_run(v1::GetRunRequest { id, after_seq: 0 });
     let mut detail = console.upstream.ask_scheduler("run", call).await?;
     let run = detail.run.take().ok_or(Error::NotFound("run"))?;
     let mut chrome = Chrome::new(format!("Run: {}", show::kind(&run.kind)), "runs", &visitor);

@@ -231,6 +231,14 @@ impl v1::operations_server::Operations for World {
         unused()
     }
 
+    async fn list_executors(&self, _: Request<v1::ListExecutorsRequest>) -> Answer<v1::ListExecutorsResponse> {
+        unused()
+    }
+
+    async fn drain_executor(&self, _: Request<v1::DrainExecutorRequest>) -> Answer<v1::ExecutorState> {
+        unused()
+    }
+
     async fn record_start(&self, request: Request<v1::Deployment>) -> Answer<v1::RecordStartResponse> {
         self.called(format!("record_start {}", request.into_inner().service));
         Ok(Response::new(v1::RecordStartResponse {}))
@@ -335,6 +343,14 @@ impl v1::agents_server::Agents for World {
     }
 
     async fn set_agent_mode(&self, _: Request<v1::SetAgentModeRequest>) -> Answer<v1::Agent> {
+        unused()
+    }
+
+    async fn list_versions(&self, _: Request<v1::ListVersionsRequest>) -> Answer<v1::ListVersionsResponse> {
+        unused()
+    }
+
+    async fn rollback(&self, _: Request<v1::RollbackRequest>) -> Answer<v1::RollbackResponse> {
         unused()
     }
 

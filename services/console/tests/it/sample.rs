@@ -310,6 +310,7 @@ fn run_detail(run: v1::Run) -> v1::RunDetail {
         attempt: run.attempt,
         kind: kind.to_owned(),
         text: text.to_owned(),
+        seq: 0,
     };
     v1::RunDetail {
         events: vec![

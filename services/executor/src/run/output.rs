@@ -16,6 +16,10 @@ const TAIL: usize = 16 * 1024;
 const PART: usize = 16 * 1024;
 /// Lines of standard output that look like events and wait for the run's end to be judged, in bytes.
 const HELD: usize = 4 * 1024 * 1024;
+/// What was printed and not told yet: the end of it.
+const NEWS: usize = 8 * 1024;
+/// Pieces told on the way; what comes after is in the tail.
+const PIECES: usize = 500;
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
 
@@ -32,6 +36,9 @@ pub(super) struct Output {
 #[derive(Debug, Default)]
 struct Kept {
     tail: VecDeque<u8>,
+    /// Printed since the last piece was told.
+    news: VecDeque<u8>,
+    told: usize,
     /// Lines of standard output that look like events. They count only if the pipe is never opened, which nobody
     /// knows before the end.
     lines: Vec<Vec<u8>>,
@@ -110,25 +117,31 @@ impl Output {
         }
     }
 
-    fn text(&self) -> String {
+    /// What was printed since this was last asked, for people who watch; nothing once that was often.
+    pub(super) fn news(&self, secret: &str) -> Option<String> {
         let mut kept = self.lock();
-        let text = String::from_utf8_lossy(kept.tail.make_contiguous()).into_owned();
-        // Control characters would steer the terminal of whoever reads the log.
-        text.chars()
-            .map(|character| match character {
-                '\n' | '\t' => character,
-                other if other.is_control() => '\u{fffd}',
-                other => other,
-            })
-            .collect()
+        if kept.news.is_empty() || kept.told >= PIECES {
+            return None;
+        }
+        kept.told += 1;
+        let text = plain(kept.news.make_contiguous());
+        kept.news.clear();
+        Some(if secret.is_empty() {
+            text
+        } else {
+            text.replace(secret, REDACTED)
+        })
+    }
+
+    fn text(&self) -> String {
+        plain(self.lock().tail.make_contiguous())
     }
 
     fn keep(&self, bytes: &[u8]) {
         let mut kept = self.lock();
-        let bytes = bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default();
-        let over = (kept.tail.len() + bytes.len()).saturating_sub(TAIL);
-        kept.tail.drain(..over);
-        kept.tail.extend(bytes);
+        let Kept { tail, news, .. } = &mut *kept;
+        append(tail, bytes, TAIL);
+        append(news, bytes, NEWS);
     }
 
     fn hold(&self, line: Result<&[u8], String>) {
@@ -150,6 +163,25 @@ impl Output {
     }
 }
 
+/// Adds to the end of what is kept, at most `most` bytes.
+fn append(kept: &mut VecDeque<u8>, bytes: &[u8], most: usize) {
+    let bytes = bytes.get(bytes.len().saturating_sub(most)..).unwrap_or_default();
+    let over = (kept.len() + bytes.len()).saturating_sub(most);
+    kept.drain(..over);
+    kept.extend(bytes);
+}
+
+/// Text without control characters, which would steer the terminal of whoever reads the log.
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let shown = text.chars().map(|character| match character {
+        '\n' | '\t' => character,
+        other if other.is_control() => '\u{fffd}',
+        other => other,
+    });
+    shown.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +198,9 @@ mod tests {
         assert!(tail.len() <= TAIL + 16);
         assert!(tail.contains("the key is [redacted]") && !tail.contains('\x1b'));
         assert_eq!(output.last_line(), "last");
+        let news = output.news("cred-1").unwrap();
+        assert!(news.len() <= NEWS + 16 && news.ends_with("a warning\n") && !news.contains("cred-1"));
+        assert_eq!(output.news("cred-1"), None, "what was told is not told again");
     }
 
     #[tokio::test]

@@ -36,6 +36,10 @@ impl Voice {
         self.tell(Kind::Log(cut(text, MAX_PROGRESS).to_owned()), false);
     }
 
+    pub(super) fn output(&self, text: String) {
+        self.tell(Kind::Output(text), false);
+    }
+
     pub(super) fn message(&self, text: String, key: Option<String>) {
         let key = key.unwrap_or_else(|| hash::of(text.as_bytes()));
         self.tell(Kind::Message(ClientMessage { text, key }), true);

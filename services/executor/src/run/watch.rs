@@ -25,6 +25,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Between two measurements of the disk.
 const MEASURE: Duration = Duration::from_secs(3);
+/// Between two pieces of output that are told on the way.
+const SHOW: Duration = Duration::from_secs(1);
 /// How finely idleness is looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Event lines on their way, each at most 1 MiB.
@@ -129,6 +131,7 @@ impl Watch<'_> {
             tracing::error!("some processes of a run could not be ended");
         }
         self.last_words(ears).await;
+        self.show();
         let status = status.map_err(|error| Ending::failed(Reason::Start, format!("wait for its end: {error}")))?;
         Ok(Exited {
             status,
@@ -147,7 +150,7 @@ impl Watch<'_> {
         let end = Instant::now() + limit;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut measured = Instant::now();
+        let (mut measured, mut shown) = (Instant::now(), Instant::now());
         let output = Arc::clone(&self.run.output);
         loop {
             let kill_at = self.kill_at;
@@ -179,6 +182,10 @@ impl Watch<'_> {
                     None => self.stop(Why::Timeout(limit), self.grace()),
                 },
                 _ = tick.tick() => {
+                    if shown.elapsed() > SHOW {
+                        self.show();
+                        shown = Instant::now();
+                    }
                     if self.why.is_none() && self.activity.idle() > idle {
                         self.stop(Why::Idle(idle), self.grace());
                     }
@@ -311,6 +318,13 @@ impl Watch<'_> {
             }
             Ok(Err(error)) => self.warn(&format!("a checkpoint is dropped: {error}")),
             Err(_elapsed) => self.warn("a checkpoint is dropped: its files could not be sent up in time"),
+        }
+    }
+
+    /// Tells people who watch what was printed since.
+    fn show(&self) {
+        if let Some(text) = self.run.output.news(&self.run.assignment.gateway_credential) {
+            self.voice.output(text);
         }
     }
 

@@ -6,8 +6,9 @@ use domain::agent_file::{AgentFile, Mode};
 use rpc::error::{Code, status};
 use rpc::v1::agents_server::Agents;
 use rpc::v1::{
-    AddWebhookSecretRequest, AddWebhookSecretResponse, Agent, ListAgentsRequest, ListAgentsResponse, PutAgentRequest,
-    PutBundleRequest, PutBundleResponse, RemoveAgentRequest, RemoveAgentResponse, SetAgentModeRequest,
+    AddWebhookSecretRequest, AddWebhookSecretResponse, Agent, ListAgentsRequest, ListAgentsResponse,
+    ListVersionsRequest, ListVersionsResponse, PutAgentRequest, PutBundleRequest, PutBundleResponse,
+    RemoveAgentRequest, RemoveAgentResponse, RollbackRequest, RollbackResponse, SetAgentModeRequest,
     SetCredentialsRequest,
 };
 use secrecy::SecretString;
@@ -19,6 +20,9 @@ use crate::bidding::letter;
 use crate::duties;
 use crate::error::{Error, of_store};
 use crate::wake::Topic;
+
+/// Characters of a version's label.
+const LONGEST_LABEL: usize = 100;
 
 #[tonic::async_trait]
 impl Agents for Api {
@@ -77,6 +81,20 @@ impl Agents for Api {
         .map_err(of_store)?;
         self.desk.wake.wake(Topic::Courier);
         self.named(&name).await.map(Response::new)
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<ListVersionsRequest>,
+    ) -> Result<Response<ListVersionsResponse>, Status> {
+        looks(&request)?;
+        let versions = self.versions(&request.into_inner().agent).await?;
+        Ok(Response::new(ListVersionsResponse { versions }))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
+        let actor = acts(&request)?;
+        self.roll_back(&request.into_inner(), actor).await.map(Response::new)
     }
 
     async fn set_credentials(&self, request: Request<SetCredentialsRequest>) -> Result<Response<Agent>, Status> {
@@ -165,10 +183,11 @@ impl Api {
         let json =
             serde_json::to_value(&spec).map_err(|error| status(Code::Invalid, "BAD_AGENT_FILE", error.to_string()))?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let label = label(&request.label)?;
         run_tx!(self.desk.store, "agent_put", |tx| {
             agents::put(tx, &spec, mode, sha256, template.as_deref()).await?;
             agents::come_back(tx, &spec.name, mode).await?;
-            bundles::put(tx, sha256, &spec.name, bytes, &json).await?;
+            bundles::put(tx, sha256, &spec.name, bytes, &json, label).await?;
             doors::open(tx, &spec.name).await?;
             audit::record(tx, actor, "agents.put", &spec.name, Some(sha256)).await
         })
@@ -178,7 +197,7 @@ impl Api {
     }
 
     /// The text of the agent's own cover letter template, read from its bundle and tried once.
-    async fn own_letter(&self, file: &AgentFile, sha256: &str) -> Result<Option<String>, Status> {
+    pub(super) async fn own_letter(&self, file: &AgentFile, sha256: &str) -> Result<Option<String>, Status> {
         let path = &file.bidding.cover_letter;
         if path.is_empty() {
             return Ok(None);
@@ -199,6 +218,16 @@ impl Api {
         let in_force = secrets.iter().filter(|secret| secret.retires_at.is_none()).count();
         Ok(shapes::agent(row, in_force))
     }
+}
+
+/// What people call a version, if they do.
+fn label(text: &str) -> Result<Option<&str>, Status> {
+    let label = text.trim();
+    if label.chars().count() > LONGEST_LABEL || label.chars().any(char::is_control) {
+        let why = format!("a label is one line of at most {LONGEST_LABEL} characters");
+        return Err(status(Code::Invalid, "BAD_LABEL", why));
+    }
+    Ok(Some(label).filter(|label| !label.is_empty()))
 }
 
 fn secret(text: String, field: &'static str) -> Result<SecretString, Status> {

@@ -136,9 +136,11 @@ impl Contracts for Api {
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<RunDetail>, Status> {
         looks(&request)?;
         let store = &self.desk.store;
-        let id = self.id(Table::Runs, &request.into_inner().id).await?;
+        let GetRunRequest { id, after_seq } = request.into_inner();
+        let id = self.id(Table::Runs, &id).await?;
+        let after = i64::try_from(after_seq).unwrap_or(i64::MAX);
         let run = runs::get(store, id).await.map_err(of_store)?;
-        let events = run_events::list(store, id, MOST_LINES).await.map_err(of_store)?;
+        let events = run_events::list(store, id, after, MOST_LINES).await.map_err(of_store)?;
         let artefacts = artefacts::of_run(store, id).await.map_err(of_store)?;
         Ok(Response::new(RunDetail {
             run: Some(shapes::run(run)),

@@ -9,10 +9,11 @@ use rpc::convert::timestamp;
 use rpc::error::{Code, status};
 use rpc::v1::operations_server::Operations;
 use rpc::v1::{
-    DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DropDeadLetterRequest, Effect, GetEffectRequest,
-    GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse, ListDeploymentsRequest,
-    ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, ListNoticesRequest, ListNoticesResponse, Notice,
-    Overview, RecordStartResponse, RequestBudget, ResolveNoticeRequest,
+    DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DrainExecutorRequest, DropDeadLetterRequest, Effect,
+    ExecutorState, GetEffectRequest, GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse,
+    ListDeploymentsRequest, ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, ListExecutorsRequest,
+    ListExecutorsResponse, ListNoticesRequest, ListNoticesResponse, Notice, Overview, RecordStartResponse,
+    RequestBudget, ResolveNoticeRequest,
 };
 use store::ids::Table;
 use store::{Tx, audit, budget, deployments, effects, proposals, run_tx};
@@ -145,6 +146,20 @@ impl Operations for Api {
         let actor = acts(&request)?;
         let ResolveNoticeRequest { id, reason } = request.into_inner();
         self.resolve_notice(&id, &reason, actor).await.map(Response::new)
+    }
+
+    async fn list_executors(
+        &self,
+        request: Request<ListExecutorsRequest>,
+    ) -> Result<Response<ListExecutorsResponse>, Status> {
+        looks(&request)?;
+        let executors = self.executors().await?;
+        Ok(Response::new(ListExecutorsResponse { executors }))
+    }
+
+    async fn drain_executor(&self, request: Request<DrainExecutorRequest>) -> Result<Response<ExecutorState>, Status> {
+        let actor = acts(&request)?;
+        self.drain(&request.into_inner().id, actor).await.map(Response::new)
     }
 
     async fn record_start(&self, request: Request<Deployment>) -> Result<Response<RecordStartResponse>, Status> {

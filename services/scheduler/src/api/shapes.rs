@@ -122,6 +122,7 @@ pub(super) fn log_line(row: run_events::Line) -> v1::RunLogLine {
         attempt: count(row.attempt),
         kind: row.kind,
         text: row.body,
+        seq: u64::try_from(row.seq).unwrap_or(0),
     }
 }
 

@@ -166,6 +166,12 @@ pub fn paces(config: &Config) -> Findings {
             "runs.max_per_session, runs.max_events and runs.sweep must be more than nothing",
         )
         .require(
+            runs.value_classes
+                .is_sorted_by(|low, high| low.below_usdc < high.below_usdc)
+                && runs.value_classes.iter().all(|class| class.at_most > 0),
+            "runs.value_classes must rise in below_usdc, and at_most be at least 1",
+        )
+        .require(
             runs.pause_bidding_after <= 1000,
             "runs.pause_bidding_after must be at most 1000; 0 switches it off",
         )

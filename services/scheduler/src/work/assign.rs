@@ -127,6 +127,7 @@ async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
         gateway_credential: opened.credential,
         inputs: job.inputs(run),
         traceparent: telemetry::current_traceparent().unwrap_or_default(),
+        slots: job.spec.limits.slots,
     })
 }
 

@@ -58,7 +58,8 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
             }
         }
         let attempt = i32::try_from(row.machine.attempt).unwrap_or(i32::MAX);
-        let text = outcome_text(&command, &note, &request.log_tail);
+        let printed = store::run_events::printed(tx, run, attempt).await?;
+        let text = outcome_text(&command, &note, untold(&request.log_tail, &printed));
         store::run_events::append(tx, run, attempt, LAST_SEQ, "outcome", &text).await?;
         if command == Command::Succeed
             && let Some(result) = &note.result
@@ -133,6 +134,17 @@ fn back(reason: &str) -> Command {
     }
 }
 
+/// The end of the log, unless it was told piece by piece on the way.
+fn untold<'a>(tail: &'a str, printed: &str) -> &'a str {
+    let last: String = tail.trim_end().chars().rev().take(500).collect();
+    let last: String = last.chars().rev().collect();
+    if !last.is_empty() && printed.trim_end().ends_with(&last) {
+        ""
+    } else {
+        tail
+    }
+}
+
 fn outcome_text(command: &Command, note: &Note, log_tail: &str) -> String {
     let word = match command {
         Command::Succeed => "succeeded",
@@ -185,6 +197,17 @@ async fn after(floor: &Floor, run: &Run, step: &Step, duration_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_is_not_told_twice() {
+        assert_eq!(untold("one\ntwo\n", "zero\none\ntwo"), "");
+        assert_eq!(
+            untold("one\ntwo\n", "zero\none"),
+            "one\ntwo\n",
+            "the last piece was lost"
+        );
+        assert_eq!(untold("", "x"), "");
+    }
 
     #[test]
     fn what_a_reason_says_already_is_not_said_again() {

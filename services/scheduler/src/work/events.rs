@@ -137,6 +137,7 @@ fn without_nul(said: Said) -> Said {
         }),
         Said::CheckpointJson(json) => Said::CheckpointJson(clean(json)),
         Said::Log(text) => Said::Log(clean(text)),
+        Said::Output(text) => Said::Output(clean(text)),
     }
 }
 
@@ -146,6 +147,7 @@ fn describe(said: &Said) -> (&'static str, &str) {
         Said::Message(message) => ("message", &message.text),
         Said::CheckpointJson(json) => ("checkpoint", json),
         Said::Log(text) => ("log", text),
+        Said::Output(text) => ("output", text),
     }
 }
 

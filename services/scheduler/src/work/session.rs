@@ -1,14 +1,15 @@
 //! One executor's session: its heartbeats renew leases, its offers are filled with runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rpc::v1::executor_message::Kind as Said;
 use rpc::v1::scheduler_message::Kind as Say;
-use rpc::v1::{Cancel, ExecutorMessage, Heartbeat, Hello, LeaseRef, Renewed, SchedulerMessage, Welcome};
+use rpc::v1::{Cancel, Drain, ExecutorMessage, Heartbeat, Hello, LeaseRef, Renewed, SchedulerMessage, Welcome};
 use store::deployments::{self, Deployment};
-use store::runs;
+use store::executors;
+use store::runs::{self, Room};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
@@ -19,6 +20,8 @@ use crate::wake::Topic;
 
 /// The first word must come within this time.
 const HELLO: Duration = Duration::from_secs(10);
+/// How often it is written down that an executor is there; drains are learned of as often.
+const NOTE_EVERY: Duration = Duration::from_secs(4);
 /// Idle looks for queued runs slow down to this.
 ///
 /// No hint reaches every replica: a stream's entry is for one of its group. So this is how long a run waits that was
@@ -33,6 +36,9 @@ pub(super) struct Session {
     slots: u32,
     free: u32,
     isolation: String,
+    version: String,
+    draining: bool,
+    noted: Option<Instant>,
 }
 
 /// Serves one executor until it leaves or this process stops.
@@ -58,6 +64,9 @@ pub(super) async fn run(
         slots: hello.slots,
         free: 0,
         isolation: hello.isolation.clone(),
+        version: hello.version.clone(),
+        draining: false,
+        noted: None,
     };
     tracing::info!(
         executor.id = session.executor,
@@ -83,6 +92,7 @@ impl Session {
             heartbeat_secs: u32::try_from(settings.heartbeat.as_secs()).unwrap_or(1).max(1),
         }))
         .await?;
+        self.note().await?;
         self.renew(hello.holding.clone()).await?;
         let mut pulse = desk.wake.pulse(Topic::Dispatch, LONGEST_POLL);
         loop {
@@ -120,12 +130,43 @@ impl Session {
                 self.floor.desk.wake.wake(Topic::Overview);
                 Ok(())
             }
-            Said::Heartbeat(Heartbeat { runs }) => self.renew(runs).await,
+            Said::Heartbeat(Heartbeat { runs }) => {
+                self.renew(runs).await?;
+                self.note().await
+            }
             Said::Event(event) => {
                 events::keep(&self.floor, event).await;
                 Ok(())
             }
         }
+    }
+
+    /// Notes now and then that it is there, and learns whether it shall take no more work.
+    async fn note(&mut self) -> anyhow::Result<()> {
+        if self.noted.is_some_and(|noted| noted.elapsed() < NOTE_EVERY) {
+            return Ok(());
+        }
+        let executor = executors::Executor {
+            id: self.executor.clone(),
+            slots: i32::try_from(self.slots).unwrap_or(i32::MAX),
+            isolation: self.isolation.clone(),
+            version: self.version.clone(),
+        };
+        let noted = store::run_tx!(self.floor.desk.store, "executor_seen", |tx| {
+            executors::seen(tx, &executor).await
+        });
+        match noted {
+            Ok(true) if !self.draining => {
+                self.draining = true;
+                tracing::info!(executor.id = self.executor, "an executor is drained");
+                self.say(Say::Drain(Drain {})).await?;
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.noted = Some(Instant::now());
+        Ok(())
     }
 
     /// Renews what is still held and tells the executor to stop the rest.
@@ -176,7 +217,7 @@ impl Session {
     /// An offer is as old as its way here: what was assigned since is not in it, and what could not be assigned does
     /// not bring a new one. So the rows say how much of it is left.
     async fn fill(&mut self) -> bool {
-        if self.free == 0 || self.floor.desk.soft.is_cancelled() {
+        if self.free == 0 || self.draining || self.floor.desk.soft.is_cancelled() {
             return false;
         }
         let settings = &self.floor.desk.config.runs;
@@ -185,12 +226,12 @@ impl Session {
             self.free.min(settings.max_per_session),
             settings.lease,
         );
-        let executor = &self.executor;
+        let (executor, caps) = (&self.executor, settings.caps());
         let leased = store::run_tx!(self.floor.desk.store, "runs_lease", |tx| {
             let room = slots - runs::held_by(tx, executor).await?;
-            let limit = room.min(i64::from(offered));
-            Ok(if limit > 0 {
-                Some(runs::lease_next(tx, executor, limit, lease).await?)
+            let free = room.min(i64::from(offered));
+            Ok(if free > 0 {
+                Some(runs::lease_next(tx, executor, Room { slots, free }, &caps, lease).await?)
             } else {
                 None
             })

@@ -124,6 +124,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
         file: file.clone(),
         bundle_sha256: sha256(bytes),
         simulated,
+        label: String::new(),
     };
     assert_eq!(
         agents.put_agent(put(true)).await.unwrap_err().code(),
@@ -188,6 +189,7 @@ async fn a_live_agent_begins_in_the_shadow_and_one_that_comes_back_begins_anew()
         file,
         bundle_sha256: sha256(bytes),
         simulated: false,
+        label: String::new(),
     };
     assert_eq!(agents.put_agent(put.clone()).await.unwrap().into_inner().mode, "shadow");
     let remove = RemoveAgentRequest {

@@ -80,7 +80,7 @@ async fn limited(bench: &Bench, per_day_usd: &str) {
     let spec = AgentFile::parse(&text).unwrap().with_defaults(true);
     let file = serde_json::to_value(&spec).unwrap();
     let put = run_tx!(bench.desk.store, "fixture", |tx| {
-        store::bundles::put(tx, "v2", "demo", 1, &file).await
+        store::bundles::put(tx, "v2", "demo", 1, &file, None).await
     });
     put.unwrap();
 }

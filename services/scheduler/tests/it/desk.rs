@@ -151,7 +151,7 @@ impl Bench {
         run_tx!(self.desk.store, "fixture", |tx| {
             store::agents::put(tx, &spec, Mode::Auto, "v1", None).await?;
             let file = serde_json::to_value(&spec).unwrap();
-            store::bundles::put(tx, "v1", "demo", 1, &file).await?;
+            store::bundles::put(tx, "v1", "demo", 1, &file, None).await?;
             store::agents::set_credentials(tx, sealer, "demo", id, &key).await
         })
         .unwrap();

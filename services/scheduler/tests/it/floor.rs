@@ -74,10 +74,15 @@ pub async fn serve_with(bench: &Bench, billing: Billing) -> Channel {
 
 impl Hand {
     pub async fn new(channel: &Channel) -> Self {
+        Self::named(channel, &Uuid::now_v7().to_string()).await
+    }
+
+    /// One with this id.
+    pub async fn named(channel: &Channel, id: &str) -> Self {
         let mut client = WorkClient::new(with(channel, EXECUTOR));
         let (say, said) = mpsc::channel(64);
         let hello = Hello {
-            executor_id: Uuid::now_v7().to_string(),
+            executor_id: id.to_owned(),
             slots: 1,
             isolation: "process".to_owned(),
             ..Hello::default()
@@ -124,6 +129,12 @@ impl Hand {
             .await;
     }
 
+    /// Waits until it is to take no more work.
+    pub async fn told_to_drain(&mut self) {
+        self.heard("a drain", |heard| matches!(heard, Heard::Drain(_)).then_some(()))
+            .await;
+    }
+
     /// Sends a file up.
     pub async fn put(&mut self, job: &Assignment, name: &str, body: &'static [u8]) {
         let header = ArtefactHeader {
@@ -157,6 +168,17 @@ impl Hand {
 
     /// Ends an attempt; what was said on the way goes with it.
     pub async fn complete(&mut self, job: &Assignment, outcome: Outcome, said: Vec<Said>) -> Result<(), Status> {
+        self.complete_after(job, outcome, said, "").await
+    }
+
+    /// The same with the end of what was printed.
+    pub async fn complete_after(
+        &mut self,
+        job: &Assignment,
+        outcome: Outcome,
+        said: Vec<Said>,
+        log_tail: &str,
+    ) -> Result<(), Status> {
         let events = (1..).zip(said).map(|(seq, said)| RunEvent {
             run_id: job.run_id.clone(),
             lease_token: job.lease_token.clone(),
@@ -170,6 +192,7 @@ impl Hand {
             attempt: job.attempt,
             outcome: Some(outcome),
             events: events.collect(),
+            log_tail: log_tail.to_owned(),
             duration_ms: 1000,
             ..CompleteRequest::default()
         };

@@ -12,6 +12,7 @@ mod budget;
 mod canary;
 mod courier;
 mod desk;
+mod executors;
 mod failpoints;
 mod floor;
 mod hands;

@@ -38,7 +38,7 @@ async fn known(bench: &Bench, file: &str) -> Onboarding {
     let json = serde_json::to_value(&spec).unwrap();
     run_tx!(bench.desk.store, "fixture", |tx| {
         store::agents::put(tx, &spec, Mode::Auto, "v1", None).await?;
-        store::bundles::put(tx, "v1", "second", 1, &json).await?;
+        store::bundles::put(tx, "v1", "second", 1, &json, None).await?;
         store::doors::open(tx, "second").await
     })
     .unwrap();

@@ -29,7 +29,7 @@ async fn put(bench: &Bench, version: &str, more: &str) {
     let file = serde_json::to_value(&spec).unwrap();
     run_tx!(bench.desk.store, "fixture", |tx| {
         store::agents::put(tx, &spec, Mode::Auto, version, None).await?;
-        store::bundles::put(tx, version, "demo", 1, &file).await
+        store::bundles::put(tx, version, "demo", 1, &file, None).await
     })
     .unwrap();
 }
@@ -200,7 +200,7 @@ async fn what_is_said_with_a_delivery_waits_for_the_delivery() {
         .await
         .unwrap();
     let chain = "SELECT e.kind, e.state, b.kind AS after FROM scheduler.effects e
-                 LEFT JOIN scheduler.effects b ON b.id = e.after WHERE e.kind <> 'confirm' ORDER BY e.kind";
+                 LEFT JOIN scheduler.effects b ON b.id = e.after_id WHERE e.kind <> 'confirm' ORDER BY e.kind";
     let expected = [
         json!({ "kind": "deliver", "state": "held", "after": null }),
         json!({ "kind": "message", "state": "blocked", "after": "deliver" }),
@@ -221,7 +221,14 @@ async fn the_beginning_of_an_id_names_one_row_or_lists_those_it_fits() {
         ))
         .await;
     let mut contracts = ContractsClient::new(with(&channel, VIEWER));
-    let mut get = async |id: &str| contracts.get_run(GetRunRequest { id: id.to_owned() }).await;
+    let mut get = async |id: &str| {
+        contracts
+            .get_run(GetRunRequest {
+                id: id.to_owned(),
+                after_seq: 0,
+            })
+            .await
+    };
     let found = get("AAAAAAAA-0").await.unwrap().into_inner().run.unwrap();
     assert_eq!(found.id, "aaaaaaaa-0000-7000-8000-000000000001");
     let several = get("aaaaaaaa").await.unwrap_err();

@@ -17,6 +17,9 @@ pub enum AgentsCommand {
         /// Start in the file's mode and without daily limits [default: what the local stack is]
         #[arg(long)]
         simulated: bool,
+        /// What to call this version, such as a tag or a commit
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        label: String,
         /// Also register it with this simulator, once; for a stack elsewhere
         #[command(flatten)]
         market: Option<SimulatedMarket>,
@@ -56,6 +59,19 @@ pub enum AgentsCommand {
         name: String,
         /// Its mode
         mode: Mode,
+    },
+    /// List an agent's versions, the newest first
+    Versions {
+        /// The agent
+        name: String,
+    },
+    /// Go back to an earlier version, with the file it came with; the mode stays
+    Rollback {
+        /// The agent
+        name: String,
+        /// Its label, or the beginning of its hash [default: the one added before the current one]
+        #[arg(default_value = "", hide_default_value = true)]
+        version: String,
     },
     /// Take an agent out: no bids, no key, no webhooks; its history is kept. Refused while a contract is open
     Remove {

@@ -103,10 +103,13 @@ pub enum RunsCommand {
         /// Its id
         id: String,
     },
-    /// Print what a run said on its way
+    /// Print what a run said and printed
     Logs {
         /// Its id
         id: String,
+        /// Go on until it ends: exit 0 when it is done, 1 when it was parked or called off
+        #[arg(long, short)]
+        follow: bool,
     },
 }
 

@@ -12,7 +12,7 @@ use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
-use super::onboarding;
+use super::{onboarding, versions};
 use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
 use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
@@ -48,10 +48,15 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
             file,
             force,
             simulated,
+            label,
             market,
         } => {
-            let asked = Asked { force, simulated };
-            add(&access, &file, asked, market, out).await?;
+            let asked = Asked {
+                force,
+                simulated,
+                label,
+            };
+            add(&access, &file, &asked, market, out).await?;
         }
         AgentsCommand::Link(options) => link(&access, &options, out).await?,
         AgentsCommand::Register(options) => return onboarding::register(&access, options, out).await,
@@ -70,6 +75,8 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
                 render::listing(value, "agents", &COLUMNS)
             })?;
         }
+        AgentsCommand::Versions { name } => versions::list(&access, name, out).await?,
+        AgentsCommand::Rollback { name, version } => versions::rollback(&access, name, version, out).await?,
         AgentsCommand::Remove { name } => remove(&access, name, out).await?,
         AgentsCommand::Mode { name, mode } => {
             let peer = access.scheduler().await?;
@@ -92,13 +99,13 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
 }
 
 /// How an agent is added.
-#[derive(Clone, Copy)]
 struct Asked {
     force: bool,
     simulated: bool,
+    label: String,
 }
 
-async fn add(access: &Access, file: &Path, asked: Asked, market: Option<SimulatedMarket>, out: &Out) -> Result<()> {
+async fn add(access: &Access, file: &Path, asked: &Asked, market: Option<SimulatedMarket>, out: &Out) -> Result<()> {
     let file = bundle::agent_file(file);
     let file = file.canonicalize().unwrap_or(file);
     let path = file.clone();
@@ -116,8 +123,8 @@ async fn add(access: &Access, file: &Path, asked: Asked, market: Option<Simulate
     }
     let agent = match desk {
         // On a local simulated stack an agent without a registration could not work.
-        Some(desk) => desk.add(&file).await?,
-        None => put(&access.scheduler().await?, &packed, simulated).await?,
+        Some(desk) => desk.add(&file, &asked.label).await?,
+        None => put(&access.scheduler().await?, &packed, simulated, &asked.label).await?,
     };
     if let Ok(billing) = access.billing().await
         && let Some(warning) = unpriced(&billing, &packed.agent).await
@@ -292,7 +299,7 @@ fn secret(path: &Path) -> Result<String> {
 }
 
 /// Puts a bundle and the agent that runs from it.
-pub(crate) async fn put(scheduler: &Peer, packed: &Packed, simulated: bool) -> Result<v1::Agent> {
+pub(crate) async fn put(scheduler: &Peer, packed: &Packed, simulated: bool, label: &str) -> Result<v1::Agent> {
     let header = v1::BundleHeader {
         agent: packed.agent.name.clone(),
         sha256: packed.sha256.clone(),
@@ -315,6 +322,7 @@ pub(crate) async fn put(scheduler: &Peer, packed: &Packed, simulated: bool) -> R
         file: packed.text.clone(),
         bundle_sha256: packed.sha256.clone(),
         simulated,
+        label: label.to_owned(),
     };
     scheduler.ask("register the agent", agents.put_agent(request)).await
 }

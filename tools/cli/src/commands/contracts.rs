@@ -4,7 +4,7 @@ use anyhow::Result;
 use rpc::v1;
 use serde_json::Value;
 
-use super::{files, page};
+use super::{files, logs, page};
 use crate::args::{ContractsCommand, GigsCommand, Global, RunsCommand};
 use crate::context::Access;
 use crate::out::Out;
@@ -226,7 +226,7 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
         }
         RunsCommand::Show { id } => {
             let answer = peer
-                .ask("show the run", client.get_run(v1::GetRunRequest { id }))
+                .ask("show the run", client.get_run(v1::GetRunRequest { id, after_seq: 0 }))
                 .await?;
             out.result(&view::run_detail(&answer), |value| {
                 let mut text = render::fields(&value["run"], &RUN);
@@ -245,12 +245,7 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
                 format!("run {id} is queued again, {with}")
             })?;
         }
-        RunsCommand::Logs { id } => {
-            let answer = peer
-                .ask("read the run's log", client.get_run(v1::GetRunRequest { id }))
-                .await?;
-            out.result(&view::run_detail(&answer)["events"].clone(), log_text)?;
-        }
+        RunsCommand::Logs { id, follow } => return logs::print(&peer, id, follow, out).await,
     }
     Ok(0)
 }
@@ -259,23 +254,4 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
 pub(super) fn with_version(version: &str) -> String {
     let short: String = render::plain(version).chars().take(12).collect();
     format!("with version {short}, the agent's current one")
-}
-
-fn log_text(events: &Value) -> String {
-    let lines = events.as_array().into_iter().flatten().map(|event| {
-        let text = render::paragraphs(event["text"].as_str().unwrap_or_default());
-        format!(
-            "{}  #{}  {:10}  {}",
-            render::shown(&event["at"], As::Time),
-            event["attempt"],
-            render::shown(&event["kind"], As::Text),
-            text.replace('\n', "\n      "),
-        )
-    });
-    let text = lines.collect::<Vec<_>>().join("\n");
-    if text.is_empty() {
-        "it has said nothing yet".to_owned()
-    } else {
-        text
-    }
 }

@@ -33,7 +33,7 @@ const LARGEST: u64 = 1 << 30;
 pub(super) async fn run(peer: &Peer, id: String, folder: Option<&Path>, out: &Out) -> Result<u8> {
     let mut client = peer.contracts();
     let answer = peer
-        .ask("find the run", client.get_run(v1::GetRunRequest { id }))
+        .ask("find the run", client.get_run(v1::GetRunRequest { id, after_seq: 0 }))
         .await?;
     let run = answer.run.as_ref().map(|run| run.id.clone()).unwrap_or_default();
     let Some(folder) = folder else {

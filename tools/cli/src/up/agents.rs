@@ -112,13 +112,13 @@ impl Desk {
     ///
     /// # Errors
     /// The folder cannot be packed, or somebody refuses or does not answer.
-    pub async fn add(&self, file: &Path) -> Result<v1::Agent> {
+    pub async fn add(&self, file: &Path, label: &str) -> Result<v1::Agent> {
         let path = file.to_owned();
         let packed = tokio::task::spawn_blocking(move || bundle::pack(&path))
             .await
             .context("pack the agent's folder")??;
         let scheduler = Peer::open("scheduler", &self.scheduler, &self.token).await?;
-        let agent = put(&scheduler, &packed, self.simulator.is_some()).await?;
+        let agent = put(&scheduler, &packed, self.simulator.is_some(), label).await?;
         match &self.simulator {
             Some(simulator) => self.enlist(simulator, &scheduler, &packed.agent, file).await?,
             None => {

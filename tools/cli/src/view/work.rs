@@ -109,7 +109,7 @@ pub(crate) fn run(run: &v1::Run) -> Value {
 }
 
 pub(crate) fn run_detail(detail: &v1::RunDetail) -> Value {
-    let event = |line: &v1::RunLogLine| json!({ "at": time(line.at.as_ref()), "attempt": line.attempt, "kind": line.kind, "text": line.text });
+    let event = |line: &v1::RunLogLine| json!({ "at": time(line.at.as_ref()), "attempt": line.attempt, "kind": line.kind, "text": line.text, "seq": line.seq });
     json!({
         "run": run(&detail.run.clone().unwrap_or_default()),
         "events": all(&detail.events, event),

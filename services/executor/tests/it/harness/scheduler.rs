@@ -92,6 +92,7 @@ impl Scheduler {
             gateway_credential: CREDENTIAL.to_owned(),
             inputs: job.inputs.iter().map(|(input, _)| input.clone()).collect(),
             traceparent: job.traceparent,
+            slots: 1,
         };
         {
             let mut state = self.state();

@@ -82,7 +82,7 @@ pub async fn keep(desk: Desk, mut roster: Roster, board: Arc<Board>, stop: Cance
 async fn add_all(desk: &Desk, roster: &Roster, skipped: &mut BTreeSet<String>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for file in &roster.named {
-        let added = desk.add(file).await;
+        let added = desk.add(file, "").await;
         let agent = added.with_context(|| format!("see to the agent of {}", file.display()))?;
         seen.insert(agent.name);
     }
@@ -91,7 +91,7 @@ async fn add_all(desk: &Desk, roster: &Roster, skipped: &mut BTreeSet<String>) -
         if seen.contains(name) || !file.is_file() {
             continue;
         }
-        match desk.add(file).await {
+        match desk.add(file, "").await {
             Ok(agent) => drop(seen.insert(agent.name)),
             Err(error) if is_its_own(&error) => {
                 if skipped.insert(name.clone()) {

@@ -18,4 +18,21 @@ CREATE TABLE billing.provider_health (
 GRANT SELECT, INSERT, UPDATE, DELETE ON billing.provider_health TO billing;
 GRANT SELECT ON billing.provider_health TO backup;
 
+-- What an agent's version is called by people, beside its hash.
+ALTER TABLE scheduler.bundles ADD COLUMN label TEXT;
+
+-- Executors, as their sessions know them.
+CREATE TABLE scheduler.executors (
+    id        TEXT PRIMARY KEY,
+    slots     INTEGER NOT NULL,
+    isolation TEXT NOT NULL,
+    version   TEXT NOT NULL,
+    -- It takes no more work; what it has it finishes.
+    draining  BOOLEAN NOT NULL DEFAULT FALSE,
+    came_at   TIMESTAMPTZ NOT NULL DEFAULT now(),
+    seen_at   TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON scheduler.executors TO scheduler;
+GRANT SELECT ON scheduler.executors TO backup;
+
 UPDATE steward.schema_info SET schema_version = 11;
