@@ -8,6 +8,9 @@ const LONGEST: usize = 512;
 /// Fewer different characters than this are a placeholder (`sk-xxxxxxxx…`), not a key.
 const DIFFERENT: usize = 8;
 
+/// Begin of the decoy keys that are laid out for agents and open nothing: only who was told to steal carries one out.
+pub const DECOY: &str = "stw_live_";
+
 /// How keys of one kind look.
 struct Shape {
     what: &'static str,
@@ -28,7 +31,13 @@ const fn shape(what: &'static str, prefix: &'static str, least: usize, dashes: b
 }
 
 /// As their issuers document them, or as they were seen; the longer prefix first.
-const SHAPES: [Shape; 25] = [
+const SHAPES: [Shape; 26] = [
+    shape(
+        "a decoy key laid out for an agent, which somebody talked it into telling",
+        DECOY,
+        32,
+        false,
+    ),
     shape("a ClawGig key", "cg_live_", 16, false),
     shape("a ClawGig key", "cg_", 20, false),
     shape("a ClawGig claim token", "clm_", 16, false),

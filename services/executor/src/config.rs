@@ -6,7 +6,7 @@ use std::time::Duration;
 use boot::{Admin, Checks, Common, Log, Runtime, Secret, Shutdown, Telemetry};
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::Level;
+use crate::sandbox::{Level, Where};
 
 /// Between the end of `work.drain` and the hard stop there must be time to kill, to upload nothing more, and to tell.
 const HAND_BACK: Duration = Duration::from_secs(3);
@@ -37,6 +37,8 @@ pub struct Config {
     pub work: Work,
     /// What keeps agents apart.
     pub isolation: Isolation,
+    /// The way to hosts agent files allow.
+    pub network: Network,
     /// How much one run may produce.
     pub caps: Caps,
 }
@@ -106,12 +108,51 @@ pub struct Isolation {
     pub minimum: Level,
     /// The strongest level used.
     pub maximum: Level,
+    /// Where control groups are made.
+    pub cgroups: Where,
     /// First user id of agents.
     pub agent_uid_base: u32,
     /// Folders agents may read besides the system's.
     pub readable: Vec<PathBuf>,
     /// PATH of agents.
     pub path: String,
+}
+
+/// `[network]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Which addresses an allowed host may have.
+    pub guard: Reach,
+    /// Open connections per run.
+    pub connections: usize,
+    /// Bytes of one run, both ways together.
+    pub bytes: u64,
+    /// The longest silence of a connection.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+}
+
+/// Which addresses an allowed host may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Public ones.
+    Public,
+    /// Public ones and this machine's loopback.
+    Loopback,
+    /// Any.
+    Any,
+}
+
+impl From<Reach> for outbound::Guard {
+    fn from(reach: Reach) -> Self {
+        match reach {
+            Reach::Public => Self::Public,
+            Reach::Loopback => Self::AllowLoopback,
+            Reach::Any => Self::Any,
+        }
+    }
 }
 
 /// `[caps]`
@@ -191,6 +232,10 @@ impl boot::Settings for Config {
             .require(
                 self.isolation.readable.iter().all(|path| path.is_absolute()),
                 "isolation.readable must hold absolute paths",
+            )
+            .require(
+                self.network.connections > 0 && self.network.bytes > 0 && self.network.idle >= Duration::from_secs(1),
+                "network.connections and network.bytes must be more than nothing, network.idle at least 1s",
             )
             .and(self.caps.validate())
             .done()

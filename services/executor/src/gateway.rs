@@ -4,6 +4,7 @@
 //! as the run, and the kernel's port rule (where there is one) lets the agent connect to nothing else.
 
 mod listener;
+mod refusal;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -29,8 +30,9 @@ use tokio::net::TcpListener;
 
 use crate::config::Billing;
 use crate::metrics;
-use crate::run::Activity;
+use crate::run::{Activity, Decoy, Denials, PLACEHOLDER, Search, Way};
 use listener::Bounded;
+use refusal::Refusal;
 
 /// What may not pass a proxy, either way.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -52,6 +54,10 @@ const OURS: [&str; 7] = [
     "baggage",
     "keep-alive",
 ];
+/// Where clients put a key.
+const KEYS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+/// Who refuses.
+const REFUSED: &str = "gateway";
 /// Of a budget that is used up.
 const BUDGET: StatusCode = StatusCode::PAYMENT_REQUIRED;
 
@@ -82,12 +88,23 @@ pub enum Place {
     Inside(u16),
 }
 
+/// Who is told of what passes a run's doors.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Whether anything happens.
+    pub activity: Arc<Activity>,
+    /// What was refused.
+    pub denials: Arc<Denials>,
+    /// What must not pass.
+    pub decoy: Arc<Decoy>,
+}
+
 #[derive(Debug)]
 struct Shared {
     upstream: Upstream,
     credential: HeaderValue,
     traceparent: Option<HeaderValue>,
-    activity: Arc<Activity>,
+    watched: Watched,
     budget_spent: AtomicBool,
     models_away: AtomicBool,
 }
@@ -121,7 +138,7 @@ impl Upstream {
         tasks: &Tasks,
         credential: &SecretString,
         traceparent: Option<String>,
-        activity: Arc<Activity>,
+        watched: Watched,
         place: Place,
     ) -> std::io::Result<Gateway> {
         let bad = |_error| std::io::Error::other("the run's credential cannot be sent in a header");
@@ -129,7 +146,7 @@ impl Upstream {
             upstream: self.clone(),
             credential: outbound::header::bearer(credential).map_err(bad)?,
             traceparent: traceparent.and_then(|parent| parent.parse().ok()),
-            activity,
+            watched,
             budget_spent: AtomicBool::new(false),
             models_away: AtomicBool::new(false),
         });
@@ -195,7 +212,7 @@ impl Drop for Gateway {
 }
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let open = shared.activity.call();
+    let open = shared.watched.activity.call();
     let (answer, class) = match shared.pass_on(request).await {
         Ok(answer) => {
             let status = answer.status();
@@ -216,6 +233,9 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             let class = refusal.class();
             let away = matches!(refusal, Refusal::Unreachable(_));
             shared.models_away.store(away, Ordering::Relaxed);
+            if let Some(what) = refusal.denial() {
+                shared.watched.denials.refused(REFUSED, what);
+            }
             (refusal.into_response(), class)
         }
     };
@@ -235,11 +255,12 @@ impl Shared {
             return Err(Refusal::TooLong(limit));
         }
         let url = self.url(&parts.uri)?;
+        self.look_at_credentials(&parts.headers);
         let mut onward = self.onward(&parts.headers);
         if let Some(length) = length {
             onward.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let body = outbound::Body::wrap_stream(capped(body, limit));
+        let body = outbound::Body::wrap_stream(capped(body, limit, self.watched.clone()));
         let request = self
             .upstream
             .client
@@ -264,6 +285,22 @@ impl Shared {
         url.set_path(&format!("{base}/v1{path}"));
         url.set_query(uri.query());
         Ok(url)
+    }
+
+    /// Whoever brings a key of his own hoped to speak as somebody else. It is not passed on, and that is told.
+    fn look_at_credentials(&self, given: &HeaderMap) {
+        let strange = |name: &&str| {
+            let values = given.get_all(*name).iter();
+            values
+                .filter_map(|value| value.to_str().ok())
+                .any(|value| !value.ends_with(PLACEHOLDER))
+        };
+        if let Some(name) = KEYS.into_iter().find(strange) {
+            let what = format!(
+                "a credential that is not this run's, in the header {name} of a model call; it was not passed on"
+            );
+            self.watched.denials.refused(REFUSED, what);
+        }
     }
 
     /// The agent's headers without those that are ours to set.
@@ -296,10 +333,18 @@ impl Shared {
 }
 
 /// Ends with an error once more than `limit` bytes came, so that the request is never sent whole.
-fn capped(body: Body, limit: u64) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+fn capped(
+    body: Body,
+    limit: u64,
+    watched: Watched,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
     let seen = AtomicU64::new(0);
+    let mut search = Search::default();
     body.into_data_stream().map(move |part| {
         let part = part.map_err(std::io::Error::other)?;
+        if watched.decoy.leaves_in(&mut search, Way::ModelCall, &part) {
+            watched.denials.alarm(Way::ModelCall.alarm());
+        }
         let seen = seen.fetch_add(part.len() as u64, Ordering::Relaxed) + part.len() as u64;
         if seen > limit {
             return Err(std::io::Error::other("the request is longer than allowed"));
@@ -335,59 +380,5 @@ impl<S: Stream + Unpin> Stream for Held<S> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.open.touch();
         self.stream.poll_next_unpin(context)
-    }
-}
-
-/// Why a request did not get to a model, in a shape SDKs understand.
-enum Refusal {
-    TooLong(u64),
-    Path,
-    Unreachable(outbound::Error),
-}
-
-impl Refusal {
-    fn class(&self) -> &'static str {
-        match self {
-            Self::TooLong(_) | Self::Path => "refused",
-            Self::Unreachable(_) => "unreachable",
-        }
-    }
-}
-
-impl axum::response::IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, kind, message) = match self {
-            Self::TooLong(limit) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request_too_large",
-                format!("the request is longer than the {limit} bytes allowed"),
-            ),
-            Self::Path => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "this is no path of a model API".to_owned(),
-            ),
-            Self::Unreachable(error) if error.sent() == outbound::Sent::Maybe => {
-                tracing::warn!(%error, class = error.class(), "the model gateway broke off");
-                (
-                    StatusCode::BAD_GATEWAY,
-                    "gateway_broke_off",
-                    "the model gateway broke off before it answered; the call may have been made".to_owned(),
-                )
-            }
-            Self::Unreachable(error) => {
-                tracing::warn!(%error, class = error.class(), "the model gateway cannot be reached");
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "gateway_unreachable",
-                    "the model gateway cannot be reached; try again".to_owned(),
-                )
-            }
-        };
-        let body = serde_json::json!({
-            "type": "error",
-            "error": {"type": kind, "code": kind, "message": message},
-        });
-        (status, axum::Json(body)).into_response()
     }
 }

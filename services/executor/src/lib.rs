@@ -22,6 +22,7 @@ pub mod artefacts;
 pub mod bundles;
 pub mod completions;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod folders;
 pub mod gateway;
@@ -30,6 +31,7 @@ pub mod leases;
 pub mod metrics;
 mod parts;
 pub mod protocol;
+pub mod proxy;
 mod run;
 pub mod sandbox;
 pub mod scheduler;
@@ -54,8 +56,8 @@ use folders::Folders;
 use gateway::Upstream;
 use leases::{Leases, Stop};
 use parts::Parts;
-pub use run::{Activity, OpenCall};
-use sandbox::{Claim, Sandbox};
+pub use run::{Activity, Decoy, Denials, OpenCall, Search, Way};
+use sandbox::{Claim, Groups, Sandbox};
 use scheduler::Client;
 use slots::Slots;
 
@@ -103,7 +105,10 @@ async fn open(
     let (folders, claims) = tidy(ctx, root).await?;
     let uid = claims.first().map(Claim::id);
     let levels = config.isolation.minimum..=config.isolation.maximum;
-    let sandbox = Sandbox::probe(launcher(), levels, uid).await?;
+    let wanted = config.isolation.cgroups.clone();
+    let groups = ctx.tasks.spawn_blocking("groups", move || Groups::open(&wanted));
+    let groups = groups.await.ok_or(Error::Stopped)?;
+    let sandbox = Sandbox::probe(launcher(), levels, uid).await?.with_groups(groups)?;
     report(&sandbox, uid);
     let completions = Completions::open(folders.completions()).map_err(Error::Completions)?;
     let (channel, keep_resolving) = rpc::channel::open(&config.scheduler.url, config.scheduler.deadline)?;
@@ -165,15 +170,22 @@ fn report(sandbox: &Sandbox, uid: Option<u32>) {
         ("landlock", abi > 0),
         ("seccomp", sandbox.seccomp()),
         ("namespaces", namespaces),
+        ("cgroups", sandbox.groups().is_ok()),
     ] {
         ::metrics::gauge!(metrics::ISOLATION_LAYER, "layer" => layer).set(f64::from(u8::from(there)));
     }
+    let (groups, no_groups_because) = match sandbox.groups() {
+        Ok(groups) => (groups.version().as_str(), ""),
+        Err(reason) => ("none", reason),
+    };
     if level >= sandbox::Level::Landlock {
         tracing::info!(
             level = level.as_str(),
             landlock_abi = abi,
             seccomp = sandbox.seccomp(),
             namespaces,
+            groups,
+            no_groups_because,
             no_more_because = sandbox.reason(),
             own_user,
             "agents are isolated"
@@ -182,6 +194,8 @@ fn report(sandbox: &Sandbox, uid: Option<u32>) {
         tracing::warn!(
             level = level.as_str(),
             reason = sandbox.reason(),
+            groups,
+            no_groups_because,
             own_user,
             "agents are isolated by user id and limits only: they can read what anybody on this machine can"
         );
@@ -213,5 +227,6 @@ async fn drain(parts: Arc<Parts>, soft: CancellationToken, hard: CancellationTok
     if !matches!(hard.run_until_cancelled(told).await, Some(Ok(()))) {
         tracing::warn!("some completions are not acknowledged; they are on disk and told at the next start");
     }
+    parts.sandbox.close().await;
     parts.over.cancel();
 }

@@ -6,6 +6,9 @@ fn main() -> ExitCode {
     if let Some(code) = executor::sandbox::launched() {
         return code;
     }
+    if let Some(code) = executor::doctor::asked() {
+        return code;
+    }
     let service = boot::Service {
         name: "executor",
         defaults: executor::DEFAULTS,

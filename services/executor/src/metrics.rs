@@ -8,6 +8,10 @@ pub const RUNS: &str = "steward_executor_runs_total";
 pub const RUN_SECONDS: &str = "steward_executor_run_seconds";
 /// Seconds from assignment to the start of the agent's process.
 pub const START_SECONDS: &str = "steward_executor_start_seconds";
+/// The most memory a run's processes had at one time, bytes, by `kind`; only with control groups.
+pub const RUN_MEMORY: &str = "steward_executor_run_memory_bytes";
+/// Processor seconds of a run's processes, by `kind`; only with control groups.
+pub const RUN_CPU: &str = "steward_executor_run_cpu_seconds";
 /// Slots in all.
 pub const SLOTS: &str = "steward_executor_slots";
 /// Slots in use.
@@ -24,6 +28,14 @@ pub const COMPLETIONS_PENDING: &str = "steward_executor_completions_pending";
 pub const EVENTS: &str = "steward_executor_events_total";
 /// Requests to runs' gateways, by `class` of the answer.
 pub const GATEWAY_REQUESTS: &str = "steward_executor_gateway_requests_total";
+/// What runs tried and were refused, by the part that refused it.
+pub const DENIED: &str = "steward_executor_denied_total";
+/// Decoy keys carried out, by the way out: somebody talked an agent into stealing.
+pub const DECOYS: &str = "steward_executor_decoys_total";
+/// Connections of runs to allowed hosts, by `outcome`.
+pub const CONNECTIONS: &str = "steward_executor_connections_total";
+/// Bytes of such connections, by `direction`.
+pub const CONNECTION_BYTES: &str = "steward_executor_connection_bytes_total";
 /// Bundles fetched, by `outcome`.
 pub const BUNDLES: &str = "steward_executor_bundles_total";
 /// What isolation this host gives: 1 for the `level` in force.
@@ -40,6 +52,8 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Time from assignment to the agent's start"
     );
+    describe_histogram!(RUN_MEMORY, Unit::Bytes, "The most memory a run had at one time");
+    describe_histogram!(RUN_CPU, Unit::Seconds, "Processor time of a run's processes");
     describe_gauge!(SLOTS, "Slots in all");
     describe_gauge!(SLOTS_BUSY, "Slots in use");
     describe_gauge!(SESSION, "Whether a session with the scheduler stands");
@@ -48,6 +62,10 @@ pub(crate) fn describe() {
     describe_gauge!(COMPLETIONS_PENDING, "Completions the scheduler has not acknowledged");
     describe_counter!(EVENTS, "What agents said, by type");
     describe_counter!(GATEWAY_REQUESTS, "Requests to runs' gateways, by class of the answer");
+    describe_counter!(DENIED, "What runs tried and were refused, by the part that refused it");
+    describe_counter!(DECOYS, "Decoy keys carried out by runs, by the way out");
+    describe_counter!(CONNECTIONS, "Connections of runs to other hosts, by outcome");
+    describe_counter!(CONNECTION_BYTES, Unit::Bytes, "Bytes of such connections, by direction");
     describe_counter!(BUNDLES, "Bundles fetched, by outcome");
     describe_gauge!(ISOLATION, "Isolation in force, by level");
     describe_gauge!(ISOLATION_LAYER, "Layers of isolation this host gives");
@@ -65,6 +83,16 @@ pub(crate) fn describe() {
     for class in ["2xx", "3xx", "4xx", "5xx", "unreachable", "refused"] {
         metrics::counter!(GATEWAY_REQUESTS, "class" => class).increment(0);
     }
+    for by in ["network", "gateway"] {
+        metrics::counter!(DENIED, "by" => by).increment(0);
+    }
+    for outcome in ["opened", "refused", "unreachable"] {
+        metrics::counter!(CONNECTIONS, "outcome" => outcome).increment(0);
+    }
+    for direction in ["sent", "received"] {
+        metrics::counter!(CONNECTION_BYTES, "direction" => direction).increment(0);
+    }
+    crate::run::describe();
     for outcome in ["fetched", "failed"] {
         metrics::counter!(BUNDLES, "outcome" => outcome).increment(0);
     }

@@ -1,6 +1,8 @@
 //! One attempt at one job: prepare, start, listen, end, deliver, tell.
 
 mod activity;
+mod decoy;
+mod denials;
 mod ending;
 mod env;
 mod hearing;
@@ -20,6 +22,10 @@ use tokio::sync::watch::Receiver;
 use tracing::Instrument as _;
 
 pub use activity::{Activity, OpenCall};
+pub(crate) use decoy::describe;
+pub use decoy::{Decoy, Search, Way};
+pub use denials::Denials;
+pub(crate) use env::PLACEHOLDER;
 
 use crate::artefacts::{self, Bounds, Owner};
 use crate::leases::Stop;
@@ -41,6 +47,8 @@ struct Run {
     slot: Slot,
     stop: Receiver<Option<Stop>>,
     output: Arc<Output>,
+    denials: Arc<Denials>,
+    decoy: Arc<Decoy>,
     began: Instant,
 }
 
@@ -94,6 +102,8 @@ async fn attempt(mut held: Held, assignment: Assignment, slot: Slot, stop: Recei
                 slot,
                 stop,
                 output: Arc::clone(&output),
+                denials: Arc::default(),
+                decoy: Arc::default(),
                 began,
             };
             run.live().await

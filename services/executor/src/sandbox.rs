@@ -1,6 +1,6 @@
 //! Locking an agent in: what it may read, write, reach and use, and how its processes end.
 //!
-//! A process is started by a launcher (this same program, started again): single-threaded, it reads a [`Policy`], gives
+//! A process is started by a launcher (this same program, started again): single-threaded, it is told a [`Policy`], gives
 //! up everything the policy does not grant, and becomes the agent; or, in namespaces, stands by while a first process
 //! inside does that. The executor decides, the launcher applies; a stronger isolation is a new field of the policy, a
 //! step of the launcher and a [`Level`], and nothing else changes.
@@ -11,6 +11,7 @@
 mod calls;
 #[cfg(target_os = "linux")]
 mod first;
+mod groups;
 #[cfg(target_os = "linux")]
 mod handed;
 mod launcher;
@@ -28,21 +29,20 @@ mod spawner;
 mod uids;
 
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 
+pub use groups::{Group, Groups, Most, Usage, Where};
 pub use launcher::{COMPLAINT, FAILED, launched};
-pub use level::{GATEWAY_PORT, Level};
-pub use policy::{Calls, Files, Limits, Policy, Spaces};
-pub use process::Process;
+pub use level::{GATEWAY_PORT, Level, PROXY_PORT};
+pub use policy::{Calls, Files, Limits, Policy};
+pub use process::{Ended, Listeners, Process};
 pub use processes::{Footprint, started};
 pub use uids::Claim;
 
+use launcher::Order;
 use level::Probe;
-use spawner::Spawner;
+use spawner::{Kind, Spawner};
 
 /// Why an agent could not be locked in.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,9 @@ pub enum Error {
     /// The thread that starts processes is gone.
     #[error("start a process: the starting thread is gone")]
     Gone,
+    /// The control group of a run could not be made.
+    #[error("make a run's control group: {0}; isolation.cgroups = \"off\" does without")]
+    Group(#[source] std::io::Error),
     /// The policy could not be written for the launcher.
     #[error("write the policy of a run: {0}")]
     Policy(#[source] std::io::Error),
@@ -100,8 +103,6 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// What it may do.
     pub policy: Policy,
-    /// Where the policy is put for the launcher: a folder the agent cannot write.
-    pub folder: PathBuf,
     /// A path that occurs in the environment of all its processes and of no other's.
     pub marker: String,
 }
@@ -110,8 +111,9 @@ pub struct Launch {
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     spawner: Arc<Spawner>,
-    launcher: PathBuf,
+    kind: Kind,
     probe: Probe,
+    groups: Result<Groups, String>,
 }
 
 impl Sandbox {
@@ -131,11 +133,43 @@ impl Sandbox {
                 reason: probe.reason,
             });
         }
+        let kind = Kind {
+            launcher,
+            apart: probe.level >= Level::Namespaces,
+        };
+        spawner.get_ready(kind.clone(), None)?;
         Ok(Self {
             spawner,
-            launcher,
+            kind,
             probe,
+            groups: Err("none were asked for".to_owned()),
         })
+    }
+
+    /// The same with a control group for every process, where there are any; else why there are none.
+    ///
+    /// # Errors
+    /// The thread that starts processes is gone.
+    pub fn with_groups(mut self, groups: Result<Groups, String>) -> Result<Self, Error> {
+        self.spawner.get_ready(self.kind.clone(), groups.clone().ok())?;
+        self.groups = groups;
+        Ok(self)
+    }
+
+    /// Leaves nothing behind: the last thing done with it.
+    pub async fn close(&self) {
+        self.spawner.close().await;
+        if let Ok(groups) = &self.groups {
+            groups.remove();
+        }
+    }
+
+    /// Where control groups are made, or why there are none.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn groups(&self) -> Result<&Groups, &str> {
+        self.groups.as_ref().map_err(String::as_str)
     }
 
     /// What this host gives.
@@ -174,31 +208,18 @@ impl Sandbox {
         if !self.probe.seccomp {
             launch.policy.calls = None;
         }
-        if self.probe.level < Level::Namespaces {
-            launch.policy.spaces = None;
-        }
-        let path = launch.folder.join("policy.json");
-        let text = serde_json::to_vec(&launch.policy).map_err(|error| Error::Policy(error.into()))?;
-        tokio::fs::write(&path, text).await.map_err(Error::Policy)?;
-        let mut command = tokio::process::Command::new(&self.launcher);
-        command
-            .arg(launcher::EXEC)
-            .arg(&path)
-            .arg("--")
-            .args(&launch.command)
-            .env_clear()
-            .envs(launch.env);
-        let (stdin, handed) = if launch.policy.spaces.is_some() {
-            let (near, far) = UnixStream::pair().map_err(Error::Spawn)?;
-            (Stdio::from(OwnedFd::from(far)), Some(near))
-        } else {
-            (Stdio::null(), None)
+        launch.policy.spaces &= self.probe.level >= Level::Namespaces;
+        let (uid, most, apart) = (launch.policy.uid, launch.policy.most(), launch.policy.spaces);
+        let order = Order {
+            policy: launch.policy,
+            command: launch.command,
+            env: launch.env,
         };
-        let child = self.spawner.spawn(command, stdin).await?;
+        let started = self.spawner.launch(order, most).await?;
         let waited_for = self.spawner.waited_for().clone();
-        let mut process = Process::new(child, launch.policy.uid, launch.marker, waited_for);
-        if let Some(handed) = handed {
-            process.listens_by(receive(handed).await.map_err(Error::Spawn)?);
+        let mut process = Process::new(started.child, uid, launch.marker, waited_for, started.group);
+        if apart {
+            process.listens_by(receive(started.socket).await.map_err(Error::Spawn)?);
         }
         Ok(process)
     }
@@ -208,7 +229,7 @@ impl Sandbox {
 use handed::receive;
 
 #[cfg(not(target_os = "linux"))]
-async fn receive(_socket: UnixStream) -> std::io::Result<Option<tokio::net::TcpListener>> {
+async fn receive(_socket: std::os::unix::net::UnixStream) -> std::io::Result<Option<Listeners>> {
     Ok(None)
 }
 

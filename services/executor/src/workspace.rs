@@ -4,7 +4,6 @@
 //! runs/RUN-ATTEMPT/        ours: the agent passes through, but cannot rename or replace what stands here
 //!   job.json               the job, for the agent to read
 //!   events                 the pipe it writes events to
-//!   policy.json            what it may do, for the launcher
 //!   process.json           who runs here, for the next start
 //!   work/                  the agent's own: it starts here
 //!     out/ tmp/ .cache/ …

@@ -9,6 +9,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The most slots one run may take.
 const MOST_SLOTS: u32 = 64;
+/// Most hosts an agent may reach.
+const MOST_HOSTS: usize = 100;
 
 /// Everything wrong with the values, or `None`.
 pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
@@ -32,15 +34,14 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
         found.push("limits.runs must be at least 1: `steward agents mode NAME off` ends its bids".to_owned());
     }
     for address in &file.network.allow {
-        if address
-            .rsplit_once(':')
-            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-        {
-            found.push(format!("network.allow: {address:?} is not host:port"));
+        if !is_host_and_port(address) {
+            found.push(format!(
+                "network.allow: {address:?} is not host:port; write each host in full, such as \"api.example.org:443\""
+            ));
         }
     }
-    if !file.network.allow.is_empty() {
-        found.push("network.allow: this release lets agents reach their gateway only; leave it empty".to_owned());
+    if file.network.allow.len() > MOST_HOSTS {
+        found.push(format!("network.allow: more than {MOST_HOSTS} hosts"));
     }
     if !file.delivery.checks.is_empty() {
         found.push("delivery.checks: this release runs no checks; leave it empty".to_owned());
@@ -59,6 +60,18 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
         found.push("models.default is empty: name a model".to_owned());
     }
     (!found.is_empty()).then_some(found)
+}
+
+/// One host, not a pattern, and one port.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let named = !host.is_empty() && host.len() <= 253 && host.bytes().all(plain);
+    let host_is_good = address.map_or(named, |address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    host_is_good && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn run(file: &AgentFile, found: &mut Vec<String>) {

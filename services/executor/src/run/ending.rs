@@ -11,7 +11,7 @@ use super::hearing::Last;
 use crate::leases::Stop;
 use crate::protocol::event::cut;
 use crate::protocol::{Answer, EXIT_CANNOT_DO, EXIT_RETRY, Kind};
-use crate::sandbox::{COMPLAINT, FAILED};
+use crate::sandbox::{COMPLAINT, FAILED, Usage};
 
 /// After exit code 75 without a `retry` event, and when no model answered.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -49,6 +49,7 @@ pub(super) enum Reason {
     BadResult,
     Start,
     Budget,
+    Memory,
 }
 
 /// Why the executor ended a process.
@@ -78,6 +79,8 @@ pub(super) struct Exited {
     pub(super) budget_spent: bool,
     /// The last model call came to nothing, and not because of what it asked for.
     pub(super) models_away: bool,
+    /// What its processes used, where that is counted.
+    pub(super) used: Option<Usage>,
 }
 
 impl Exited {
@@ -127,6 +130,11 @@ impl Exited {
     }
 
     fn by_exit(self, kind: Kind) -> Ending {
+        let out_of_memory = self.used.filter(|used| used.out_of_memory > 0);
+        // What came of it all the same counts.
+        if let Some(used) = out_of_memory.filter(|_| self.status.code() != Some(0)) {
+            return Ending::failed(Reason::Memory, out_of_memory_of(used.limit));
+        }
         let Some(code) = self.status.code() else {
             let signal = self.status.signal().unwrap_or(0);
             let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());
@@ -159,6 +167,18 @@ impl Exited {
             }
             (code, _) => failed(Reason::Exit, format!("it exited with {code}: {}", self.last_line)),
         }
+    }
+}
+
+/// In the agent file's own unit.
+fn out_of_memory_of(limit: Option<u64>) -> String {
+    match limit {
+        Some(bytes) => format!(
+            "out of memory: limit {}MiB for all its processes together; raise limits.memory of the agent file if it \
+             needs more",
+            bytes >> 20
+        ),
+        None => "out of memory: the machine had none left".to_owned(),
     }
 }
 
@@ -230,6 +250,7 @@ impl Reason {
             Self::BadResult => "bad_result",
             Self::Start => "start",
             Self::Budget => "budget",
+            Self::Memory => "memory",
         }
     }
 }
@@ -248,6 +269,7 @@ mod tests {
             last_line: "last words".to_owned(),
             budget_spent: false,
             models_away: false,
+            used: None,
         }
     }
 
@@ -370,6 +392,29 @@ mod tests {
             ..exited(1)
         };
         assert_eq!(without(spent).label(), "budget", "more time gives it no more money");
+    }
+
+    #[test]
+    fn a_process_killed_for_its_memory_names_the_limit_unless_the_agent_coped() {
+        let used = Some(Usage {
+            out_of_memory: 1,
+            limit: Some(512 << 20),
+            ..Usage::default()
+        });
+        let killed = Exited {
+            status: ExitStatus::from_raw(9),
+            used,
+            ..exited(0)
+        };
+        let ending = killed.ending(Kind::Work);
+        assert_eq!(ending.label(), "memory");
+        assert!(ending.detail().contains("limit 512MiB"), "{}", ending.detail());
+        let coped = Exited {
+            used,
+            last: result(),
+            ..exited(0)
+        };
+        assert_eq!(coped.ending(Kind::Work).label(), "done");
     }
 
     #[test]

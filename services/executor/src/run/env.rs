@@ -8,16 +8,26 @@ use super::spec::Spec;
 use crate::workspace::Workspace;
 
 /// Stands where SDKs want a key. Worth nothing: the run's gateway adds the real one.
-const PLACEHOLDER: &str = "steward-placeholder";
+pub(crate) const PLACEHOLDER: &str = "steward-placeholder";
+/// Names the decoy key.
+const DECOY: &str = "INTERNAL_API_KEY";
+
+/// Where a run's doors are, and what is laid out beside them.
+pub(super) struct Ways<'a> {
+    pub(super) gateway: SocketAddr,
+    pub(super) proxy: Option<SocketAddr>,
+    pub(super) decoy: &'a str,
+}
 
 /// What the process of a run finds. The agent file's own values come first, ours win.
 pub(super) fn of_run(
     spec: &Spec,
     space: &Workspace,
     bundle: &Path,
-    gateway: SocketAddr,
+    ways: &Ways<'_>,
     path: &str,
 ) -> Vec<(String, String)> {
+    let gateway = ways.gateway;
     let mut env = basic(spec, &space.work(), bundle, path);
     let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
     set("STEWARD_JOB", text(&space.job()));
@@ -28,6 +38,18 @@ pub(super) fn of_run(
     set("ANTHROPIC_BASE_URL", format!("http://{gateway}"));
     set("OPENAI_API_KEY", PLACEHOLDER.to_owned());
     set("ANTHROPIC_API_KEY", PLACEHOLDER.to_owned());
+    set(DECOY, ways.decoy.to_owned());
+    if let Some(proxy) = ways.proxy {
+        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+            set(name, format!("http://{proxy}"));
+        }
+        // Its gateway is nearer.
+        for name in ["NO_PROXY", "no_proxy"] {
+            set(name, "127.0.0.1,localhost".to_owned());
+        }
+        // Node looks at the others only when told to.
+        set("NODE_USE_ENV_PROXY", "1".to_owned());
+    }
     env.into_iter().collect()
 }
 

@@ -8,16 +8,20 @@ use rpc::v1::{FetchInputRequest, InputFile};
 use secrecy::SecretString;
 
 use super::ending::{Ending, Reason};
+use super::env::Ways;
 use super::spec::Spec;
 use super::{Activity, Run, env, stopped};
 use crate::bundles::{self, Bundle};
-use crate::gateway::{Gateway, Place};
-use crate::sandbox::{Calls, Files, GATEWAY_PORT, Launch, Level, Limits, Policy, Spaces};
+use crate::gateway::{Gateway, Place, Watched};
+use crate::proxy::Proxy;
+use crate::sandbox::{Calls, Files, GATEWAY_PORT, Launch, Level, Limits, PROXY_PORT, Policy};
 use crate::scheduler::{FetchError, pauses};
 use crate::workspace::Workspace;
 
 /// How often something is fetched again before the attempt fails.
 const FETCHES: usize = 8;
+/// Where the decoy key stands in a workspace.
+const DECOY_FILE: &str = ".config/internal/credentials";
 /// Seconds beyond a run's time, so that the executor ends it and not the kernel.
 const CPU_RESERVE: u64 = 60;
 
@@ -25,6 +29,7 @@ const CPU_RESERVE: u64 = 60;
 pub(super) struct Prepared {
     pub(super) launch: Launch,
     pub(super) gateway: Gateway,
+    pub(super) proxy: Option<Proxy>,
     pub(super) bundle: Bundle,
     pub(super) spec: Spec,
 }
@@ -42,50 +47,79 @@ impl Run {
     async fn prepare_all(&self, space: &Workspace, activity: &Arc<Activity>) -> Result<Prepared, Ending> {
         let start = |reason| Ending::failed(Reason::Start, reason);
         let spec = Spec::read(&self.assignment.agent_spec_json).map_err(start)?;
-        let ports = spec.ports().map_err(start)?;
-        let spaces = self.spaces(&ports);
+        let spaces = self.parts.sandbox.level() >= Level::Namespaces;
         let bundle = self.bundle(&spec).await?;
         self.inputs(space).await?;
         let credential = SecretString::from(self.assignment.gateway_credential.clone());
         let traceparent = telemetry::current_traceparent()
             .or_else(|| Some(self.assignment.traceparent.clone()).filter(|parent| !parent.is_empty()));
-        let place = spaces.map_or(Place::Machine, |spaces| Place::Inside(spaces.gateway_port));
+        let at = |port| if spaces { Place::Inside(port) } else { Place::Machine };
+        let watch = Watched {
+            activity: Arc::clone(activity),
+            denials: Arc::clone(&self.denials),
+            decoy: Arc::clone(&self.decoy),
+        };
+        let tasks = &self.parts.tasks;
         let opening = self
             .parts
             .gateway
-            .open(&self.parts.tasks, &credential, traceparent, Arc::clone(activity), place);
+            .open(tasks, &credential, traceparent, watch.clone(), at(GATEWAY_PORT));
         let gateway = opening
             .await
             .map_err(|error| start(format!("open the run's gateway: {error}")))?;
-        let mut launch = self.launch(&spec, space, &bundle, &gateway, ports);
+        let (settings, hosts) = (&self.parts.config.network, &spec.network.allow);
+        let proxy = if hosts.is_empty() {
+            None
+        } else {
+            let opening = Proxy::open(tasks, settings, hosts, at(PROXY_PORT), watch).await;
+            Some(opening.map_err(|error| start(format!("open the run's way to other hosts: {error}")))?)
+        };
+        self.lay_out_decoy(space)
+            .map_err(|error| start(format!("lay out the decoy: {error}")))?;
+        let mut launch = self.launch(&spec, space, &bundle, &gateway, proxy.as_ref());
         launch.policy.spaces = spaces;
         if let Some(calls) = launch.policy.calls.as_mut() {
-            calls.shared = spaces.is_some();
+            calls.shared = spaces;
         }
         Ok(Prepared {
             launch,
             gateway,
+            proxy,
             bundle,
             spec,
         })
     }
 
-    fn launch(&self, spec: &Spec, space: &Workspace, bundle: &Bundle, gateway: &Gateway, ports: Vec<u16>) -> Launch {
+    /// Where who looks for keys finds one.
+    fn lay_out_decoy(&self, space: &Workspace) -> std::io::Result<()> {
+        let path = space.place(DECOY_FILE)?;
+        std::fs::write(&path, format!("[default]\napi_key = {}\n", self.decoy.key()))?;
+        space.give(&path)
+    }
+
+    fn launch(
+        &self,
+        spec: &Spec,
+        space: &Workspace,
+        bundle: &Bundle,
+        gateway: &Gateway,
+        proxy: Option<&Proxy>,
+    ) -> Launch {
         let isolation = &self.parts.config.isolation;
         let mut execute = vec![bundle.path().to_owned()];
         execute.extend(isolation.readable.iter().filter(|path| path.exists()).cloned());
         execute.extend(base_interpreter(bundle.path(), &spec.run.venv));
-        let calls = Calls {
-            // The hosts it may reach have names.
-            datagrams: !ports.is_empty(),
-            ..Calls::default()
+        let ways = Ways {
+            gateway: gateway.address(),
+            proxy: proxy.map(Proxy::address),
+            decoy: self.decoy.key(),
         };
-        let mut connect = ports;
-        connect.push(gateway.address().port());
+        let mut connect = vec![ways.gateway.port()];
+        connect.extend(ways.proxy.map(|address| address.port()));
         let limits = &spec.limits;
         Launch {
             command: spec.command(bundle.path()),
-            env: env::of_run(spec, space, bundle.path(), gateway.address(), &isolation.path),
+            env: env::of_run(spec, space, bundle.path(), &ways, &isolation.path),
             policy: Policy {
                 parent: 0,
                 uid: space.uid(),
@@ -104,25 +138,11 @@ impl Run {
                     append: vec![space.events()],
                 }),
                 connect: Some(connect),
-                calls: Some(calls),
-                spaces: None,
+                calls: Some(Calls::default()),
+                spaces: false,
             },
-            folder: space.folder().to_owned(),
             marker: space.folder().display().to_string(),
         }
-    }
-
-    /// A run that may reach hosts needs the machine's network, and so the machine's namespaces.
-    fn spaces(&self, ports: &[u16]) -> Option<Spaces> {
-        if self.parts.sandbox.level() < Level::Namespaces {
-            return None;
-        }
-        if !ports.is_empty() {
-            tracing::info!("the agent's file allows hosts: this run shares the machine's network, at level landlock");
-            return None;
-        }
-        let gateway_port = GATEWAY_PORT;
-        Some(Spaces { gateway_port })
     }
 
     /// What all processors can give one process until the run's time is up, and a little for its end.

@@ -34,7 +34,10 @@ impl Run {
         });
         let handed = handing.await.unwrap_or_else(|| Err(std::io::Error::other("stopped")));
         let outcome = match handed {
-            Ok(()) => self.run_setup(self.setup_launch(spec, &desk, &home, bundle)).await,
+            Ok(()) => {
+                self.run_setup(&desk, self.setup_launch(spec, &desk, &home, bundle))
+                    .await
+            }
             Err(error) => Err(error.to_string()),
         };
         let removing = self
@@ -72,17 +75,15 @@ impl Run {
                     datagrams: true,
                     ..Calls::default()
                 }),
-                spaces: None,
+                spaces: false,
             },
-            folder: desk.to_owned(),
             marker: desk.display().to_string(),
         }
     }
 
-    async fn run_setup(&self, launch: Launch) -> Result<(), String> {
-        let desk = launch.folder.clone();
+    async fn run_setup(&self, desk: &Path, launch: Launch) -> Result<(), String> {
         let note =
-            |pid| folders::record(&desk, pid, self.slot.uid()).map_err(|error| format!("note its process: {error}"));
+            |pid| folders::record(desk, pid, self.slot.uid()).map_err(|error| format!("note its process: {error}"));
         note(None)?;
         let mut process = self
             .parts
@@ -114,7 +115,7 @@ impl Run {
                 () = output.flooded.cancelled() => None,
             };
             process.kill();
-            let _none_left = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
+            let _ended = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
             ended
         };
         let (ended, ()) = tokio::join!(end, listen);

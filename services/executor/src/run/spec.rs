@@ -55,18 +55,6 @@ impl Spec {
     pub(super) fn setup_key(&self) -> String {
         self.run.setup.join("\0")
     }
-
-    /// Ports it may connect to besides its gateway. The kernel's rule knows ports, not hosts.
-    ///
-    /// # Errors
-    /// A place without a port.
-    pub(super) fn ports(&self) -> Result<Vec<u16>, String> {
-        let port = |place: &String| place.rsplit_once(':')?.1.parse().ok();
-        let places = self.network.allow.iter();
-        places
-            .map(|place| port(place).ok_or_else(|| format!("network.allow: {place:?} is not host:port")))
-            .collect()
-    }
 }
 
 fn in_bundle(bundle: &Path, word: &str, program: bool) -> Option<String> {
@@ -99,7 +87,7 @@ mod tests {
         assert_eq!(spec.command(bundle.path()), expected);
         let own = super::tests::spec(r#"{"command": ["./run.sh"]}"#).unwrap();
         assert_eq!(own.command(bundle.path()), [format!("{root}/run.sh")]);
-        assert_eq!(spec.ports(), Ok(vec![443]));
+        assert_eq!(spec.network.allow, ["example.org:443"]);
     }
 
     #[test]

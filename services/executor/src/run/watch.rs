@@ -12,10 +12,10 @@ use super::ending::{Ending, Exited, Reason, Why};
 use super::hearing::{Hearing, Said};
 use super::pipe::{Heard, Line, Pipe};
 use super::voice::Voice;
-use super::{Activity, Run, stopped};
+use super::{Activity, Run, Way, stopped};
 use crate::leases::Stop;
 use crate::protocol::event::MAX_CHECKPOINT;
-use crate::sandbox::Process;
+use crate::sandbox::{Process, Usage};
 use crate::workspace::Workspace;
 use crate::{artefacts, folders, metrics};
 
@@ -66,8 +66,11 @@ impl Run {
         note(None).map_err(|error| start(format!("note the process: {error}")))?;
         let started = self.parts.sandbox.start(prepared.launch).await;
         let mut process = started.map_err(|error| start(error.to_string()))?;
-        if let Some(listener) = process.listener() {
-            prepared.gateway.serve(listener);
+        if let Some(listeners) = process.listeners() {
+            prepared.gateway.serve(listeners.gateway);
+            if let Some(proxy) = &prepared.proxy {
+                proxy.serve(listeners.proxy);
+            }
         }
         if let Err(error) = note(process.footprint().leader()) {
             tracing::warn!(%error, "a run's process could not be noted; it is found by its environment");
@@ -89,9 +92,44 @@ impl Run {
         let mut exited = watch.watch(ears).await?;
         exited.budget_spent = prepared.gateway.budget_spent();
         exited.models_away = prepared.gateway.models_away();
+        if let Some(used) = exited.used {
+            self.tell_use(&used);
+        }
         // The bundle was in use until here.
         drop(prepared.bundle);
         Ok(exited.ending(self.kind))
+    }
+
+    /// What the run used, in its log and in the executor's.
+    fn tell_use(&self, used: &Usage) {
+        let kind = self.kind.as_str();
+        let cpu = used.cpu.unwrap_or_default();
+        let memory_mib = used.memory.unwrap_or_default() >> 20;
+        tracing::info!(
+            cpu_ms = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+            memory_mib,
+            out_of_memory = used.out_of_memory,
+            too_many_processes = used.too_many,
+            "what the run used"
+        );
+        if let Some(bytes) = used.memory {
+            ::metrics::histogram!(metrics::RUN_MEMORY, "kind" => kind).record(bytes as f64);
+        }
+        ::metrics::histogram!(metrics::RUN_CPU, "kind" => kind).record(cpu.as_secs_f64());
+        let seconds = cpu.as_secs_f64();
+        self.output.note(&format!(
+            "used {seconds:.1} s of processor time and at most {memory_mib} MiB of memory"
+        ));
+        if used.out_of_memory > 0 {
+            self.output
+                .note("a process was ended because the run's memory was used up");
+        }
+        if used.too_many > 0 {
+            let times = used.too_many;
+            self.output.note(&format!(
+                "{times} times no process could be started: limits.pids of the agent file"
+            ));
+        }
     }
 
     fn listen(&self, process: &mut Process, pipe: Pipe, activity: &Arc<Activity>) -> Ears {
@@ -127,11 +165,16 @@ impl Watch<'_> {
         let status = self.until_exit(&mut ears).await;
         // Whatever it started ends with it, wherever that went.
         let ending = self.run.parts.tasks.spawn_blocking("end", self.process.end_all());
-        if ending.await == Some(false) {
+        let ended = ending.await;
+        if ended.is_some_and(|ended| !ended.none_left) {
             tracing::error!("some processes of a run could not be ended");
         }
+        let used = ended.and_then(|ended| ended.used);
         self.last_words(ears).await;
         self.show();
+        for text in self.run.denials.finish() {
+            self.warn(&text);
+        }
         let status = status.map_err(|error| Ending::failed(Reason::Start, format!("wait for its end: {error}")))?;
         Ok(Exited {
             status,
@@ -140,6 +183,7 @@ impl Watch<'_> {
             last_line: self.run.output.last_line(),
             budget_spent: false,
             models_away: false,
+            used,
         })
     }
 
@@ -185,6 +229,9 @@ impl Watch<'_> {
                     if shown.elapsed() > SHOW {
                         self.show();
                         shown = Instant::now();
+                    }
+                    for text in self.run.denials.take() {
+                        self.warn(&text);
                     }
                     if self.why.is_none() && self.activity.idle() > idle {
                         self.stop(Why::Idle(idle), self.grace());
@@ -274,6 +321,11 @@ impl Watch<'_> {
     }
 
     async fn hear(&mut self, line: Line) {
+        if let Ok(line) = &line
+            && self.run.decoy.leaves(Way::Event, line)
+        {
+            self.run.denials.alarm(Way::Event.alarm());
+        }
         let said = match line {
             Ok(line) => self.hearing.hear(&line),
             Err(reason) => self.hearing.ignore(reason),

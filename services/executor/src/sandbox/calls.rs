@@ -136,20 +136,37 @@ const UDP: u64 = libc::IPPROTO_UDP as u64;
 
 /// Puts the filter in force, for this process and all it starts, for good.
 pub(super) fn restrict(calls: &Calls) -> Result<(), Error> {
-    #[cfg(target_arch = "x86_64")]
-    apply_filter(&other_numbers())?;
     let groups = [
         (libc::EPERM, forbidden(calls)?),
         (libc::ENOSYS, BTreeMap::from([(libc::SYS_clone3, Vec::new())])),
-        (libc::EPROTONOSUPPORT, protocols(calls)?),
-        // Of two refusals of a socket, the later filter's is told.
+        // Of two refusals of a socket, the first is told.
         (libc::EAFNOSUPPORT, families()?),
+        (libc::EPROTONOSUPPORT, protocols(calls)?),
         (libc::EOPNOTSUPP, fast_open()?),
     ];
+    #[cfg(target_arch = "x86_64")]
+    let mut all = other_numbers();
+    #[cfg(not(target_arch = "x86_64"))]
+    let mut all = BpfProgram::new();
     for (errno, rules) in groups {
-        apply_filter(&program(errno, rules)?)?;
+        go_on_with(&mut all, program(errno, rules)?);
     }
-    Ok(())
+    Ok(apply_filter(&all)?)
+}
+
+/// Makes one of two: what the first lets through, the second looks at. The kernel compiles each filter anew for each
+/// process, so one is five times faster to put in force than five.
+fn go_on_with(first: &mut BpfProgram, second: BpfProgram) {
+    let let_through = u16::try_from(libc::BPF_RET | libc::BPF_K).unwrap_or_default();
+    let onward = u16::try_from(libc::BPF_JMP | libc::BPF_JA).unwrap_or_default();
+    let length = first.len();
+    for (place, step) in first.iter_mut().enumerate() {
+        if step.code == let_through && step.k == libc::SECCOMP_RET_ALLOW {
+            step.code = onward;
+            step.k = u32::try_from(length - place - 1).unwrap_or_default();
+        }
+    }
+    first.extend(second);
 }
 
 /// A call by another architecture's numbers ends the process: nothing here was written for them.

@@ -4,22 +4,38 @@
 //! fork and an exec.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
-#[cfg(target_os = "linux")]
-use super::{first, spaces};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, getppid, setgid, setsid, setuid};
+use nix::unistd::{Gid, Uid, dup2_stdin, getppid, setgid, setsid, setuid};
+
+use serde::{Deserialize, Serialize};
 
 use super::level::Report;
-use super::{Calls, Files, Limits, Policy, Spaces};
+use super::{Calls, Files, Limits, Policy};
+#[cfg(target_os = "linux")]
+use super::{first, spaces};
 
-/// First argument that makes this program the launcher.
+/// What a launcher is told to become.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) policy: Policy,
+    /// Program and arguments.
+    pub(super) command: Vec<String>,
+    /// The whole environment.
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// First argument that makes this program the launcher; its parent, whether it is
+/// to have namespaces, and the doors of its control groups follow.
 pub(super) const EXEC: &str = "__sandbox-exec";
+/// Second argument of one whose agent will have namespaces of its own.
+pub(super) const APART: &str = "apart";
+/// Second argument of any other.
+pub(super) const TOGETHER: &str = "together";
 /// First argument that makes it try everything and report.
 pub(super) const PROBE: &str = "__sandbox-probe";
 /// First argument that makes it the first process inside namespaces.
@@ -38,10 +54,7 @@ pub const COMPLAINT: &str = "steward launcher: ";
 pub fn launched() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let outcome = match args.next()?.to_str()? {
-        EXEC => args
-            .next()
-            .ok_or_else(|| "no policy given".to_owned())
-            .and_then(|policy| become_agent(Path::new(&policy), args.skip(1).collect())),
+        EXEC => wait_for_order(args),
         PROBE => args
             .next()
             .and_then(|text| text.into_string().ok())
@@ -60,26 +73,59 @@ pub fn launched() -> Option<ExitCode> {
     }
 }
 
+/// Gets ready: enters the control groups it is given, opens what namespaces it can, and waits on standard input to be
+/// told what to become.
+fn wait_for_order(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    let parent = args.next().and_then(|text| text.to_str()?.parse().ok());
+    let parent = parent.ok_or_else(|| "no parent given".to_owned())?;
+    let apart = args.next().is_some_and(|word| word == APART);
+    for door in args {
+        // Before anything else, so that nothing is ever outside; and while it may still.
+        std::fs::write(&door, "0")
+            .map_err(|error| format!("enter the control group {}: {error}", door.to_string_lossy()))?;
+    }
+    close_inherited();
+    if apart {
+        prepare_spaces()?;
+    }
+    die_with_parent(parent)?;
+    let mut text = Vec::new();
+    let read = std::io::stdin().lock().read_to_end(&mut text);
+    read.map_err(|error| format!("read the order: {error}"))?;
+    if text.is_empty() {
+        // It is not needed any more.
+        return Ok(ExitCode::SUCCESS);
+    }
+    let order: Order = serde_json::from_slice(&text).map_err(|error| format!("read the order: {error}"))?;
+    become_agent(&order)
+}
+
 /// Returns only when something failed, or when an agent in namespaces of its own has ended.
-fn become_agent(policy: &Path, command: Vec<OsString>) -> Result<ExitCode, String> {
-    let text = std::fs::read(policy).map_err(|error| format!("read the policy {}: {error}", policy.display()))?;
-    let policy: Policy = serde_json::from_slice(&text).map_err(|error| format!("read the policy: {error}"))?;
-    let [program, args @ ..] = command.as_slice() else {
+fn become_agent(order: &Order) -> Result<ExitCode, String> {
+    let policy = &order.policy;
+    let [program, args @ ..] = order.command.as_slice() else {
         return Err("no command given".to_owned());
     };
-    if let Some(spaces) = &policy.spaces {
-        return stand_outside(&policy, spaces, &command);
+    if policy.spaces {
+        return stand_outside(policy, Some(order));
     }
-    apply(&policy)?;
-    let error = Command::new(program).args(args).exec();
-    Err(format!("start {}: {error}", program.to_string_lossy()))
+    let nothing = std::fs::File::open("/dev/null").and_then(|nothing| Ok(dup2_stdin(nothing)?));
+    nothing.map_err(|error| format!("let go of standard input: {error}"))?;
+    apply(policy)?;
+    let mut agent = Command::new(program);
+    agent
+        .args(args)
+        .env_clear()
+        .envs(order.env.iter().map(|(name, value)| (name, value)));
+    Err(format!("start {program}: {}", agent.exec()))
 }
 
 /// Applies a policy and says what the kernel made of it.
 fn try_all(policy: &str) -> Result<ExitCode, String> {
     let mut policy: Policy = serde_json::from_str(policy).map_err(|error| format!("read the policy: {error}"))?;
-    if let Some(spaces) = &policy.spaces {
-        return stand_outside(&policy, spaces, &[]);
+    if policy.spaces {
+        prepare_spaces()?;
+        return stand_outside(&policy, None);
     }
     let files = Files::default();
     (policy.files, policy.calls) = (None, None);
@@ -93,15 +139,15 @@ fn try_all(policy: &str) -> Result<ExitCode, String> {
 }
 
 fn apply(policy: &Policy) -> Result<(), String> {
+    close_inherited();
     std::env::set_current_dir(&policy.cwd).map_err(|error| format!("enter the workspace: {error}"))?;
     limit(&policy.limits, policy.uid.is_some()).map_err(|error| format!("set the limits: {error}"))?;
     become_its_user(policy)?;
     confine(policy)
 }
 
-/// Alone, without what was open, as the user of the run, with no way to more.
+/// Alone, as the user of the run, with no way to more.
 fn become_its_user(policy: &Policy) -> Result<(), String> {
-    close_inherited();
     // A session of its own: its group can be killed as one. It fails only when it is one already.
     let _session = setsid();
     umask(Mode::from_bits_truncate(0o077));
@@ -210,9 +256,14 @@ fn die_with_parent(parent: u32) -> Result<(), String> {
 }
 
 #[cfg(target_os = "linux")]
-fn stand_outside(policy: &Policy, spaces: &Spaces, command: &[OsString]) -> Result<ExitCode, String> {
+fn prepare_spaces() -> Result<(), String> {
+    spaces::prepare()
+}
+
+#[cfg(target_os = "linux")]
+fn stand_outside(policy: &Policy, order: Option<&Order>) -> Result<ExitCode, String> {
     become_its_user(policy)?;
-    spaces::stand_outside(policy, spaces, command)
+    spaces::stand_outside(policy, order)
 }
 
 #[cfg(target_os = "linux")]
@@ -221,7 +272,12 @@ fn live_inside(command: &[OsString]) -> Result<ExitCode, String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn stand_outside(_policy: &Policy, _spaces: &Spaces, _command: &[OsString]) -> Result<ExitCode, String> {
+fn prepare_spaces() -> Result<(), String> {
+    Err("namespaces are Linux's".to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stand_outside(_policy: &Policy, _order: Option<&Order>) -> Result<ExitCode, String> {
     Err("namespaces are Linux's".to_owned())
 }
 

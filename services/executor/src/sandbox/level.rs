@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::launcher::PROBE;
 use super::spawner::Spawner;
-use super::{Calls, Error, Files, Limits, Policy, Spaces, receive};
+use super::{Calls, Error, Files, Limits, Policy, receive};
 
 /// Trying the launcher may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a run's gateway listens in a network of its own. Nobody else is there.
 pub const GATEWAY_PORT: u16 = 8087;
+/// Where its way to allowed hosts listens, there too.
+pub const PROXY_PORT: u16 = 8086;
 
 /// Steps of a ladder, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,7 +73,7 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, most: Level, uid: 
         files: None,
         connect: None,
         calls: None,
-        spaces: None,
+        spaces: false,
     };
     let (stdout, said) = ask(spawner, launcher, &policy, Stdio::null())
         .await
@@ -93,9 +95,7 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, most: Level, uid: 
         policy.files = Some(Files::default());
         policy.connect = Some(vec![GATEWAY_PORT]);
         policy.calls = Some(Calls::default());
-        policy.spaces = Some(Spaces {
-            gateway_port: GATEWAY_PORT,
-        });
+        policy.spaces = true;
         match ask_inside(spawner, launcher, &policy).await {
             Ok(()) => level = Level::Namespaces,
             Err(why) => reason = format!("namespaces cannot be opened: {why}"),
@@ -117,7 +117,7 @@ async fn ask_inside(spawner: &Spawner, launcher: &Path, policy: &Policy) -> Resu
     let (near, far) = UnixStream::pair().map_err(|error| error.to_string())?;
     ask(spawner, launcher, policy, Stdio::from(OwnedFd::from(far))).await?;
     match receive(near).await {
-        Ok(Some(_listener)) => Ok(()),
+        Ok(Some(_listeners)) => Ok(()),
         Ok(None) => Err("the launcher handed no listener out".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Most;
+
 /// Open files of an agent when nothing else is said.
 const OPEN_FILES: u64 = 1024;
 
@@ -25,16 +27,18 @@ pub struct Policy {
     pub connect: Option<Vec<u16>>,
     /// Refused system calls; none where the kernel cannot filter them.
     pub calls: Option<Calls>,
-    /// Namespaces of its own; none to stay in the machine's.
-    pub spaces: Option<Spaces>,
+    /// Whether it has namespaces of its own, or stays in the machine's.
+    pub spaces: bool,
 }
 
-/// What stands in a run's own namespaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spaces {
-    /// Port on the run's own loopback where its gateway listens.
-    pub gateway_port: u16,
+impl Policy {
+    /// What all its processes together may use.
+    pub(super) fn most(&self) -> Most {
+        Most {
+            memory: self.limits.memory,
+            pids: self.limits.pids,
+        }
+    }
 }
 
 /// What is let through besides the calls every agent may make.

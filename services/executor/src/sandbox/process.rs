@@ -1,14 +1,15 @@
 //! A started agent: its pipes, its end, and the end of everything it started.
 
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStderr, ChildStdout};
 
-use super::Footprint;
 use super::spawner::Waited;
+use super::{Footprint, Group, Usage};
 
 /// A running agent. Dropping it kills its group.
 #[derive(Debug)]
@@ -16,31 +17,57 @@ pub struct Process {
     child: Child,
     footprint: Footprint,
     waited_for: Waited,
-    listener: Option<TcpListener>,
+    listeners: Option<Listeners>,
+    group: Option<Arc<Group>>,
     ended: bool,
     swept: bool,
 }
 
+/// What listens in a run's own network.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For its gateway.
+    pub gateway: TcpListener,
+    /// For its way to allowed hosts.
+    pub proxy: TcpListener,
+}
+
+/// How a run's processes were ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether none is left.
+    pub none_left: bool,
+    /// What they used; none without a control group.
+    pub used: Option<Usage>,
+}
+
 impl Process {
-    pub(super) fn new(child: Child, uid: Option<u32>, marker: String, waited_for: Waited) -> Self {
+    pub(super) fn new(
+        child: Child,
+        uid: Option<u32>,
+        marker: String,
+        waited_for: Waited,
+        group: Option<Group>,
+    ) -> Self {
         let leader = child.id().and_then(|pid| i32::try_from(pid).ok());
         Self {
             child,
             footprint: Footprint::of_run(leader, uid, marker),
             waited_for,
-            listener: None,
+            listeners: None,
+            group: group.map(Arc::new),
             ended: false,
             swept: false,
         }
     }
 
-    pub(super) fn listens_by(&mut self, listener: Option<TcpListener>) {
-        self.listener = listener;
+    pub(super) fn listens_by(&mut self, listeners: Option<Listeners>) {
+        self.listeners = listeners;
     }
 
-    /// The listener in its own network, once; none when it has no network of its own.
-    pub fn listener(&mut self) -> Option<TcpListener> {
-        self.listener.take()
+    /// The listeners in its own network, once; none when it has no network of its own.
+    pub fn listeners(&mut self) -> Option<Listeners> {
+        self.listeners.take()
     }
 
     /// What its processes have in common.
@@ -80,14 +107,17 @@ impl Process {
         self.signal(Signal::SIGKILL);
     }
 
-    /// Ends everything it started, wherever that went, and returns whether nothing is left. Blocks for moments.
-    pub fn end_all(&mut self) -> impl FnOnce() -> bool + Send + 'static {
+    /// Ends everything it started, wherever that went. Blocks for moments.
+    pub fn end_all(&mut self) -> impl FnOnce() -> Ended + Send + 'static {
         self.swept = true;
         let (footprint, waited_for) = (self.footprint.clone(), self.waited_for.clone());
+        let group = self.group.take();
         move || {
-            let none_left = footprint.end();
+            // Nothing leaves its control group; without one, processes are looked for.
+            let none_left = group.as_ref().map_or_else(|| footprint.end(), |group| group.end());
             waited_for.reap_strays();
-            none_left
+            let used = group.as_ref().map(|group| group.usage());
+            Ended { none_left, used }
         }
     }
 

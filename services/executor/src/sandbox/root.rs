@@ -17,8 +17,10 @@ use super::spaces::step;
 const SITE: &str = "/usr";
 /// Where the machine's root stands while things are taken from it.
 const OLD: &str = "/.machine";
-/// Room for the folders on the way to what is mounted.
-const ROOT_OPTIONS: &str = "size=1m,nr_inodes=4k,mode=0755";
+/// Room for small files, and for the folders on the way to what is mounted.
+const ROOT_OPTIONS: &str = "size=4m,nr_inodes=4k,mode=0755";
+/// Files of the system no larger than this are copied, bytes.
+const SMALL: u64 = 64 * 1024;
 /// Room in /tmp, which is memory.
 const TMP_OPTIONS: &str = "size=64m,nr_inodes=16k,mode=1777";
 /// What the kernel tells about itself and other programs, where it would tell everybody.
@@ -46,6 +48,8 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 enum Part {
     /// A link, as it is.
     Link(PathBuf),
+    /// What is in a small file: two mounts take longer.
+    Copied(Vec<u8>),
     /// A file or folder, by its real path.
     Bound { source: PathBuf, kind: Kind },
 }
@@ -91,9 +95,15 @@ fn system() -> Result<Plan, String> {
                     let link = std::fs::read_link(path).map_err(|error| format!("{}: {error}", path.display()))?;
                     plan.insert(path.to_owned(), Part::Link(link));
                 }
-                Ok(_) => {
+                Ok(found) => {
                     let source = path.to_owned();
-                    plan.insert(path.to_owned(), Part::Bound { source, kind });
+                    let small = kind == Kind::Read && found.is_file() && found.len() <= SMALL;
+                    // One that cannot be read is bound, and cannot be read there either.
+                    let part = match small.then(|| std::fs::read(path)) {
+                        Some(Ok(bytes)) => Part::Copied(bytes),
+                        _ => Part::Bound { source, kind },
+                    };
+                    plan.insert(path.to_owned(), part);
                 }
                 // Not every system has everything.
                 Err(_) => {}
@@ -161,6 +171,10 @@ fn put(place: &Path, part: &Part) -> std::io::Result<()> {
         Part::Link(link) => {
             folders(place.parent().unwrap_or(place))?;
             return symlink(link, place);
+        }
+        Part::Copied(bytes) => {
+            folders(place.parent().unwrap_or(place))?;
+            return std::fs::write(place, bytes);
         }
         Part::Bound { source, kind } => (source, *kind),
     };

@@ -5,7 +5,6 @@
 //! signals on and the end back. The first process makes the private root, gives up every right and starts the agent.
 //! Each dies with the one before it, and with the first process the kernel ends everything inside.
 
-use std::ffi::OsString;
 use std::io::{IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
@@ -21,8 +20,9 @@ use nix::unistd::{Pid, dup2_stdin, getegid, geteuid, sethostname};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::launcher::{FAILED_CODE, INIT, die_with_parent};
-use super::policy::{Policy, Spaces};
+use super::launcher::{FAILED_CODE, INIT, Order, die_with_parent};
+use super::level::{GATEWAY_PORT, PROXY_PORT};
+use super::policy::Policy;
 
 /// What the first process is called to have: mounts, and giving up what it may do.
 const INSIDE: [CapabilitySet; 2] = [CapabilitySet::SYS_ADMIN, CapabilitySet::SETPCAP];
@@ -31,21 +31,53 @@ const HOST_NAME: &str = "steward";
 /// Signals that are passed on, and the news of an end.
 const PASSED_ON: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
 
-/// Opens the namespaces, starts the first process in them and stands by until its end. Standard input is a socket to
-/// the executor.
-pub(super) fn stand_outside(policy: &Policy, spaces: &Spaces, command: &[OsString]) -> Result<ExitCode, String> {
+/// Opens a network with its listeners, and hands these out over standard input, a socket to the executor. It is done
+/// before it is known for whom: root can open it without a user namespace, and anybody else will not change his user.
+pub(super) fn prepare() -> Result<(), String> {
+    if geteuid().is_root() {
+        step("open namespaces", unshare(outer()))?;
+    } else {
+        open_as_itself(outer() | inner())?;
+    }
+    step("name the machine", sethostname(HOST_NAME))?;
+    step("switch loopback on", loopback_up())?;
+    step("hand out the listeners", hand_out())
+}
+
+/// Opens the rest, starts the first process in it and stands by until its end.
+pub(super) fn stand_outside(policy: &Policy, order: Option<&Order>) -> Result<ExitCode, String> {
     let signals = wait_for_signals()?;
-    let (uid, gid) = (geteuid(), getegid());
+    step("let go of the socket", let_go_of_standard_input())?;
     // A change of user closes a process's own files in /proc to itself.
     step("open its own records", nix::sys::prctl::set_dumpable(true))?;
-    let all = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
-    step("open namespaces", unshare(all))?;
+    if policy.uid.is_some() {
+        open_as_itself(inner())?;
+    }
+    die_with_parent(policy.parent)?;
+    let (mut near, far) = step("open a socket", UnixStream::pair())?;
+    let first = start_first(far, order)?;
+    give_up_all_rights()?;
+    let text = serde_json::to_vec(policy).map_err(|error| error.to_string())?;
+    // If it is gone already, its end says more.
+    let _gone = near.write_all(&text).and_then(|()| near.shutdown(Shutdown::Write));
+    let status = stand_by(&signals, first)?;
+    Ok(end_alike(status, near))
+}
+
+/// Kinds that need no user namespace when opened by root.
+fn outer() -> CloneFlags {
+    CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS
+}
+
+/// Kinds that belong to the user of the run.
+fn inner() -> CloneFlags {
+    CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWCGROUP
+}
+
+/// Opens namespaces in which nobody exists but the user it is.
+fn open_as_itself(kinds: CloneFlags) -> Result<(), String> {
+    let (uid, gid) = (geteuid(), getegid());
+    step("open namespaces", unshare(kinds))?;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{uid} {uid} 1")),
@@ -56,18 +88,7 @@ pub(super) fn stand_outside(policy: &Policy, spaces: &Spaces, command: &[OsStrin
             std::fs::write(format!("/proc/self/{file}"), text),
         )?;
     }
-    die_with_parent(policy.parent)?;
-    step("name the machine", sethostname(HOST_NAME))?;
-    step("switch loopback on", loopback_up())?;
-    step("hand out the gateway's listener", hand_out(spaces.gateway_port))?;
-    let (mut near, far) = step("open a socket", UnixStream::pair())?;
-    let first = start_first(far, command)?;
-    give_up_all_rights()?;
-    let text = serde_json::to_vec(policy).map_err(|error| error.to_string())?;
-    // If it is gone already, its end says more.
-    let _gone = near.write_all(&text).and_then(|()| near.shutdown(Shutdown::Write));
-    let status = stand_by(&signals, first)?;
-    Ok(end_alike(status, near))
+    Ok(())
 }
 
 /// Blocks what is to be waited for.
@@ -137,22 +158,26 @@ fn loopback_up() -> std::io::Result<()> {
     }
 }
 
-/// Opens the listener in this network and sends it over standard input, which is nothing afterwards.
-fn hand_out(port: u16) -> std::io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    let handed = [listener.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Opens the listeners in this network and sends them over standard input.
+fn hand_out() -> std::io::Result<()> {
+    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let (gateway, proxy) = (listen(GATEWAY_PORT)?, listen(PROXY_PORT)?);
+    let handed = [gateway.as_fd(), proxy.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&handed));
     let executor = std::io::stdin();
     sendmsg(&executor, &[IoSlice::new(b"l")], &mut control, SendFlags::NOSIGNAL)?;
-    dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(())
+}
+
+fn let_go_of_standard_input() -> std::io::Result<()> {
+    Ok(dup2_stdin(std::fs::File::open("/dev/null")?)?)
 }
 
 /// Starts this program again, as the first process inside. It needs rights for a moment, and a program that is started
 /// keeps those only that are ambient.
-fn start_first(far: UnixStream, command: &[OsString]) -> Result<Pid, String> {
+fn start_first(far: UnixStream, order: Option<&Order>) -> Result<Pid, String> {
     let mut rights = step("read its rights", rustix::thread::capabilities(None))?;
     rights.inheritable = INSIDE.into_iter().collect();
     step("pass rights on", rustix::thread::set_capabilities(None, rights))?;
@@ -163,7 +188,12 @@ fn start_first(far: UnixStream, command: &[OsString]) -> Result<Pid, String> {
         )?;
     }
     let mut first = Command::new("/proc/self/exe");
-    first.arg(INIT).args(command).stdin(Stdio::from(OwnedFd::from(far)));
+    first.arg(INIT).env_clear().stdin(Stdio::from(OwnedFd::from(far)));
+    if let Some(order) = order {
+        first.args(&order.command);
+        // The agent has it from the first process.
+        first.envs(order.env.iter().map(|(name, value)| (name, value)));
+    }
     let first = step("start the first process", first.spawn())?;
     step("start the first process", i32::try_from(first.id())).map(Pid::from_raw)
 }

@@ -1,17 +1,31 @@
-//! The thread every agent is started from.
+//! The thread every agent is started from, with a launcher ready for the next one.
 //!
 //! The kernel ends an agent when the *thread* that started it ends. Threads of the runtime come and go; this one stays
 //! as long as the process.
+//!
+//! A launcher is started before it is needed: it enters its control group, which can take the kernel 20 milliseconds,
+//! opens a network, and then waits to be told what to become. When it is taken, the next one is started.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Error, processes};
+use super::launcher::{APART, EXEC, Order, TOGETHER};
+use super::{Error, Group, Groups, Most, processes};
+
+/// A launcher reads its order at once, unless it is not there any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts processes from one long-lived thread, and knows which ones somebody waits for.
 #[derive(Debug)]
@@ -20,14 +34,53 @@ pub(super) struct Spawner {
     waited_for: Waited,
 }
 
+/// A launcher that was told what to become.
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) group: Option<Group>,
+    /// Over which it hands out what it opened.
+    pub(super) socket: UnixStream,
+}
+
 /// Process ids of children that are waited for one by one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waited(Arc<Mutex<HashSet<i32>>>);
 
-struct Request {
-    command: Box<Command>,
-    stdin: Stdio,
-    answer: oneshot::Sender<std::io::Result<Child>>,
+enum Request {
+    /// Any program.
+    Command {
+        command: Box<Command>,
+        stdin: Stdio,
+        answer: oneshot::Sender<std::io::Result<Child>>,
+    },
+    /// Have a launcher ready from now on, in a group of these.
+    Ready { kind: Kind, groups: Option<Groups> },
+    /// Keep none ready any more, and let go of the groups.
+    Close { answer: oneshot::Sender<()> },
+    /// Tell the launcher.
+    Launch {
+        order: Box<Order>,
+        most: Most,
+        answer: oneshot::Sender<Result<Started, Error>>,
+    },
+}
+
+/// What is kept ready.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kind {
+    /// The program.
+    pub(super) launcher: PathBuf,
+    /// Whether it opens namespaces.
+    pub(super) apart: bool,
+}
+
+/// What belongs to the thread.
+struct Desk {
+    waited_for: Waited,
+    kind: Kind,
+    groups: Option<Groups>,
+    ready: Option<Started>,
+    open: bool,
 }
 
 impl Spawner {
@@ -36,37 +89,169 @@ impl Spawner {
         let runtime = Handle::current();
         let (requests, received) = mpsc::channel::<Request>();
         let waited_for = Waited::default();
-        let children = waited_for.clone();
+        let mut desk = Desk {
+            waited_for: waited_for.clone(),
+            kind: Kind::default(),
+            groups: None,
+            ready: None,
+            open: true,
+        };
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _on_runtime = runtime.enter();
-            while let Ok(mut request) = received.recv() {
-                // A caller that gave up meanwhile drops the child, which kills it.
-                request.command.stdin(request.stdin);
-                let _caller_gone = request.answer.send(children.spawn(&mut request.command));
+            while let Ok(request) = received.recv() {
+                desk.answer(request);
             }
         })?;
         Ok(Self { requests, waited_for })
     }
 
     /// Starts a command with this on standard input and pipes on output and error; killed when dropped.
-    pub(super) async fn spawn(&self, mut command: Command, stdin: Stdio) -> Result<Child, Error> {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    pub(super) async fn spawn(&self, command: Command, stdin: Stdio) -> Result<Child, Error> {
         let (answer, started) = oneshot::channel();
-        let command = Box::new(command);
-        self.requests
-            .send(Request { command, stdin, answer })
-            .map_err(|_gone| Error::Gone)?;
+        self.ask(Request::Command {
+            command: Box::new(command),
+            stdin,
+            answer,
+        })?;
         started.await.map_err(|_gone| Error::Gone)?.map_err(Error::Spawn)
+    }
+
+    /// Has a launcher ready for [`Spawner::launch`] from now on.
+    pub(super) fn get_ready(&self, kind: Kind, groups: Option<Groups>) -> Result<(), Error> {
+        self.ask(Request::Ready { kind, groups })
+    }
+
+    /// Ends the launcher that is ready, and lets go of the groups.
+    pub(super) async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        if self.ask(Request::Close { answer }).is_ok() {
+            // If the thread is gone, so is what it had.
+            let _gone = closed.await;
+        }
+    }
+
+    /// Has a launcher become this, inside a group of its own with these limits.
+    pub(super) async fn launch(&self, order: Order, most: Most) -> Result<Started, Error> {
+        let (answer, started) = oneshot::channel();
+        let order = Box::new(order);
+        self.ask(Request::Launch { order, most, answer })?;
+        started.await.map_err(|_gone| Error::Gone)?
     }
 
     pub(super) fn waited_for(&self) -> &Waited {
         &self.waited_for
     }
+
+    fn ask(&self, request: Request) -> Result<(), Error> {
+        self.requests.send(request).map_err(|_gone| Error::Gone)
+    }
+}
+
+impl Desk {
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Command {
+                mut command,
+                stdin,
+                answer,
+            } => {
+                // A caller that gave up meanwhile drops the child, which kills it.
+                let _caller_gone = answer.send(self.waited_for.spawn(&mut command, stdin));
+            }
+            Request::Ready { kind, groups } => {
+                self.dismiss();
+                (self.kind, self.groups) = (kind, groups);
+                self.ready = self.make(self.kind.apart).ok();
+            }
+            Request::Close { answer } => {
+                self.dismiss();
+                self.open = false;
+                self.groups = None;
+                let _caller_gone = answer.send(());
+            }
+            Request::Launch { order, most, answer } => {
+                let _caller_gone = answer.send(self.launch(&order, most));
+                if self.ready.is_none() && self.open {
+                    // If it cannot be made, the next one who asks is told.
+                    self.ready = self.make(self.kind.apart).ok();
+                }
+            }
+        }
+    }
+
+    /// The one that is ready may have been ended by somebody; a new one is made once.
+    fn launch(&mut self, order: &Order, most: Most) -> Result<Started, Error> {
+        let text = serde_json::to_vec(order).map_err(|error| Error::Policy(error.into()))?;
+        let apart = order.policy.spaces;
+        let ready = if apart == self.kind.apart {
+            self.ready.take()
+        } else {
+            None
+        };
+        if let Some(Ok(started)) = ready.map(|started| self.tell(started, &text, most)) {
+            return Ok(started);
+        }
+        let started = self.make(apart)?;
+        self.tell(started, &text, most)
+    }
+
+    fn tell(&self, started: Started, text: &[u8], most: Most) -> Result<Started, Error> {
+        let told = started.group.as_ref().map_or(Ok(()), |group| group.limit(most));
+        let told = told.map_err(Error::Group).and_then(|()| {
+            let mut socket = &started.socket;
+            let written = socket.write_all(text).and_then(|()| socket.shutdown(Shutdown::Write));
+            written.map_err(Error::Spawn)
+        });
+        match told {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                self.forget(&started);
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&self, apart: bool) -> Result<Started, Error> {
+        let group = self.groups.as_ref().map(Groups::make);
+        let group = group.transpose().map_err(Error::Group)?;
+        let (near, far) = UnixStream::pair().map_err(Error::Spawn)?;
+        near.set_write_timeout(Some(PATIENCE)).map_err(Error::Spawn)?;
+        let mut command = Command::new(&self.kind.launcher);
+        let how = if apart { APART } else { TOGETHER };
+        command.args([EXEC, &std::process::id().to_string(), how]).env_clear();
+        let doors = group.as_ref().map(Group::doors).unwrap_or_default();
+        command.args(doors.iter().map(|door| -> &OsStr { door.as_ref() }));
+        let stdin = Stdio::from(OwnedFd::from(far));
+        let child = self.waited_for.spawn(&mut command, stdin).map_err(Error::Spawn)?;
+        Ok(Started {
+            child,
+            group,
+            socket: near,
+        })
+    }
+
+    fn dismiss(&mut self) {
+        if let Some(started) = self.ready.take() {
+            self.forget(&started);
+        }
+    }
+
+    fn forget(&self, started: &Started) {
+        if let Some(pid) = started.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            self.waited_for.forget(pid);
+        }
+    }
 }
 
 impl Waited {
-    /// The lock is held over the start, so that no child is seen as a stray in its first moment.
-    fn spawn(&self, command: &mut Command) -> std::io::Result<Child> {
+    /// With pipes on output and error, killed when dropped. The lock is held over the start, so that no child is seen
+    /// as a stray in its first moment.
+    fn spawn(&self, command: &mut Command, stdin: Stdio) -> std::io::Result<Child> {
+        command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut known = self.lock();
         let child = command.spawn()?;
         known.extend(child.id().and_then(|pid| i32::try_from(pid).ok()));

@@ -130,10 +130,10 @@ async fn tcp_and_local_sockets_are_the_only_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_may_reach_hosts_may_look_up_their_names_and_nothing_more() {
+async fn an_agent_that_may_reach_hosts_has_no_more_kinds_of_sockets() {
     let stack = Stack::start().await;
     let agent = Agent::python(&format!("{CALL}{SOCKETS}")).with("network", json!({"allow": ["example.org:443"]}));
-    assert_eq!(told(&stack, &agent).await, sockets("done"));
+    assert_eq!(told(&stack, &agent).await, sockets("EPROTONOSUPPORT"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

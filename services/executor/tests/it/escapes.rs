@@ -208,30 +208,6 @@ steward.result(notes=json.dumps(call(os.environ["OPENAI_BASE_URL"])))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_may_reach_hosts_keeps_the_machines_network_and_that_is_logged() {
-    let Some(stack) = apart(Options::default()).await else {
-        return;
-    };
-    let program = r#"
-import json, os, steward, urllib.request
-request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Content-Type": "application/json"})
-steward.result(notes=json.dumps([urllib.request.urlopen(request, timeout=10).status, os.path.exists("/root")]))
-"#;
-    let agent = Agent::python(program).with("network", json!({"allow": ["example.org:443"]}));
-    let found = told(&stack, &agent).await;
-    assert_eq!(found[0], 200);
-    assert_eq!(
-        found[1],
-        json!(std::path::Path::new("/root").exists()),
-        "the machine's own root"
-    );
-    assert!(
-        stack.executor.log().contains("shares the machine's network"),
-        "it is not logged"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_ends_in_namespaces_as_it_ends_elsewhere() {
     let elsewhere = Stack::with(Options::default().set("ISOLATION__MAXIMUM", "landlock")).await;
     let Some(apart) = apart(Options::default()).await else {

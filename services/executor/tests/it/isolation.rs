@@ -171,6 +171,7 @@ async fn an_agents_environment_is_exactly_the_contracts() {
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_BASE_URL",
         "HOME",
+        "INTERNAL_API_KEY",
         "LANG",
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",

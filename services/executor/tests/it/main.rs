@@ -12,6 +12,8 @@ mod gateway;
 mod harness;
 mod isolation;
 mod jobs;
+mod limits;
+mod network;
 mod restart;
 mod samples;
 mod schemas;

@@ -141,5 +141,41 @@ impl Drop for Executor {
         if std::thread::panicking() {
             eprintln!("--- the executor's log\n{}", self.log());
         }
+        let Some(pid) = self.child.id() else { return };
+        // It is not asked, so it cannot tidy up; the next executor would.
+        let _ended = self.child.start_kill();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while groups(pid).iter().any(|group| !removed(group)) && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
     }
+}
+
+/// Control groups an executor made.
+pub fn groups(pid: u32) -> Vec<PathBuf> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let bases = own.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next()?, parts.next()?);
+        let kind = if names.is_empty() { "" } else { names };
+        Some(PathBuf::from(format!("/sys/fs/cgroup/{kind}{path}")))
+    });
+    let prefix = format!("steward-{pid}-");
+    let ours = |base: PathBuf| {
+        let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+        let prefix = prefix.clone();
+        entries
+            .filter(move |entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .map(|entry| entry.path())
+    };
+    bases.flat_map(ours).collect()
+}
+
+/// Whether a group is gone, with those below it; it goes as soon as nothing runs in it.
+fn removed(group: &std::path::Path) -> bool {
+    let below = std::fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let _busy = std::fs::remove_dir(entry.path());
+    }
+    std::fs::remove_dir(group).is_ok()
 }

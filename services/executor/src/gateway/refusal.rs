@@ -1,0 +1,67 @@
+//! Why a request did not get to a model.
+
+use axum::response::Response;
+use http::StatusCode;
+
+/// Why a request did not get to a model, in a shape SDKs understand.
+pub(super) enum Refusal {
+    TooLong(u64),
+    Path,
+    Unreachable(outbound::Error),
+}
+
+impl Refusal {
+    /// What was refused, if it was refused here.
+    pub(super) fn denial(&self) -> Option<String> {
+        match self {
+            Self::TooLong(limit) => Some(format!("a model call longer than {limit} bytes")),
+            Self::Path => Some("a path that is none of a model API".to_owned()),
+            Self::Unreachable(_) => None,
+        }
+    }
+
+    pub(super) fn class(&self) -> &'static str {
+        match self {
+            Self::TooLong(_) | Self::Path => "refused",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
+impl axum::response::IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, kind, message) = match self {
+            Self::TooLong(limit) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                format!("the request is longer than the {limit} bytes allowed"),
+            ),
+            Self::Path => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "this is no path of a model API".to_owned(),
+            ),
+            Self::Unreachable(error) if error.sent() == outbound::Sent::Maybe => {
+                tracing::warn!(%error, class = error.class(), "the model gateway broke off");
+                (
+                    StatusCode::BAD_GATEWAY,
+                    "gateway_broke_off",
+                    "the model gateway broke off before it answered; the call may have been made".to_owned(),
+                )
+            }
+            Self::Unreachable(error) => {
+                tracing::warn!(%error, class = error.class(), "the model gateway cannot be reached");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "gateway_unreachable",
+                    "the model gateway cannot be reached; try again".to_owned(),
+                )
+            }
+        };
+        let body = serde_json::json!({
+            "type": "error",
+            "error": {"type": kind, "code": kind, "message": message},
+        });
+        (status, axum::Json(body)).into_response()
+    }
+}
