@@ -15,6 +15,8 @@ enum Name {
     Simulator,
     /// What a stack costs while nothing happens, beside its two servers alone.
     Idle,
+    /// Start and end of one run's process, beside fork+exec and bubblewrap; and what it leaves.
+    Sandbox,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -36,14 +38,22 @@ pub struct Options {
 /// When set-up or build fails or the program cannot be started.
 pub fn run(options: &Options) -> Result<ExitCode> {
     setup::run()?;
+    let mut build = vec!["build", "--release", "--workspace"];
+    if let Name::Sandbox = options.name {
+        setup::bubblewrap()?;
+        // It needs neither the other services nor their compilation.
+        build.extend(["--bin", "executor", "--bin", "bench-sandbox"]);
+    } else {
+        build.push("--bins");
+    }
     let root = workspace::root()?;
-    let build = ["build", "--release", "--workspace", "--bins"];
     run::step("optimised build", run::cargo(&root).args(build))?;
     let name = match options.name {
         Name::Webhook => "bench-webhook",
         Name::Contract => "bench-contract",
         Name::Idle => "bench-idle",
         Name::Simulator => "bench-simulator",
+        Name::Sandbox => "bench-sandbox",
     };
     let program = workspace::target()?.join("release").join(name);
     let mut command = Command::new(&program);

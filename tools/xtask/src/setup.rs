@@ -67,6 +67,18 @@ pub fn nextest(root: &Path) -> Result<()> {
     )
 }
 
+/// Installs bubblewrap where there is apt and none yet: what the sandbox is measured beside. Elsewhere it is left out.
+///
+/// # Errors
+/// When the installation fails.
+pub fn bubblewrap() -> Result<()> {
+    if installer() != Installer::Apt || programs::on_path("bwrap") {
+        return Ok(());
+    }
+    eprintln!("── set-up: installing bubblewrap");
+    apt(&["bubblewrap"])
+}
+
 fn missing() -> Vec<Need> {
     let mut missing = Vec::new();
     if programs::postgres().is_none_or(|found| found.major < programs::POSTGRES) {

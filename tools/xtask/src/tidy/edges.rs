@@ -112,10 +112,11 @@ const EDGES: &[Edges] = &[
         to: &[],
         tests: &[],
     },
-    // Measures processes from outside, as the marketplace and its agents see them.
+    // Measures processes from outside, as the marketplace and its agents see them; and the executor's sandbox by itself.
     Edges {
         from: "bench",
         to: &[
+            "executor",
             "testkit",
             "e2e",
             "store",

@@ -45,7 +45,7 @@ const OWNED: &[Owned] = &[
     },
     Owned {
         technology: &["nix"],
-        by: &["executor", "cli", "testkit", "e2e"],
+        by: &["executor", "cli", "testkit", "e2e", "bench"],
         tests: true,
     },
     Owned {
