@@ -343,6 +343,9 @@ pub enum DoctorCommand {
         /// Only this agent [default: all]
         name: Option<String>,
     },
+    /// What keeps agents in on this machine, layer by layer, and what to do about what is missing. Needs no stack. Exit 1
+    /// when it is not enough for live work
+    Sandbox,
 }
 
 /// `steward api`.

@@ -1,4 +1,6 @@
-//! `steward doctor live` and `steward smoke --live`: is everything there, and does the marketplace speak as it did?
+//! `steward doctor live`, `steward doctor sandbox` and `steward smoke --live`: is everything there, and does the marketplace speak as it did?
+
+mod sandbox;
 
 use anyhow::Result;
 use domain::metering::serves;
@@ -69,11 +71,17 @@ impl Line {
 }
 
 pub(super) async fn run(global: &Global, command: Option<DoctorCommand>, out: &Out) -> Result<u8> {
-    let Some(DoctorCommand::Live { name }) = command else {
-        out.result(&json!({ "doctors": ["live"] }), |_| {
-            "steward doctor live [AGENT]  looks whether everything is there that live work needs".to_owned()
-        })?;
-        return Ok(0);
+    let name = match command {
+        Some(DoctorCommand::Live { name }) => name,
+        Some(DoctorCommand::Sandbox) => return sandbox::run(out),
+        None => {
+            out.result(&json!({ "doctors": ["live", "sandbox"] }), |_| {
+                "steward doctor live [AGENT]  looks whether everything is there that live work needs\n\
+                 steward doctor sandbox       looks what keeps agents in on this machine"
+                    .to_owned()
+            })?;
+            return Ok(0);
+        }
     };
     let access = Access::find(global)?;
     let scheduler = access.patient_scheduler().await?;
