@@ -9,6 +9,7 @@ mod engine;
 mod http;
 mod images;
 mod play;
+mod sandbox;
 mod stack;
 
 use crate::{run, workspace};
@@ -77,6 +78,7 @@ fn with_engine(engine: &Engine, options: &Options, root: PathBuf, folder: PathBu
     run::step("programs", &mut build)?;
     let programs = workspace::target()?.join(if options.release { "release" } else { "debug" });
     let commit = timed("images", || images::ours(engine, &root, &folder, &programs))?;
+    timed("levels of isolation", || sandbox::levels(engine, &root))?;
     let stack = Stack::new(engine, root, &folder)?;
     let outcome = timed("stack", || stack.up())
         .and_then(|()| timed("promises of the images", || stack.look_inside(&commit)))
