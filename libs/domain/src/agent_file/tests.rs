@@ -52,3 +52,23 @@ fn a_file_kept_as_json_reads_back() {
     let json = serde_json::to_value(&file).unwrap();
     assert_eq!(serde_json::from_value::<AgentFile>(json).unwrap(), file);
 }
+
+#[test]
+fn hosts_are_written_in_full_and_never_as_patterns() {
+    let with = |place: &str| AgentFile::parse(&format!("{MINIMAL}[network]\nallow = [{place:?}]\n"));
+    for place in ["api.example.org:443", "8.8.8.8:53", "[2606:4700::1111]:443"] {
+        assert_eq!(with(place).unwrap().network.allow, [place]);
+    }
+    for wrong in [
+        "example.org",
+        "*.example.org:443",
+        ":443",
+        "example.org:0",
+        "https://example.org:443",
+        "[x]:1",
+        "a b:1",
+    ] {
+        let error = with(wrong).unwrap_err().to_string();
+        assert!(error.contains("network.allow"), "{wrong}: {error}");
+    }
+}

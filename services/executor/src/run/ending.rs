@@ -138,7 +138,11 @@ impl Exited {
         let Some(code) = self.status.code() else {
             let signal = self.status.signal().unwrap_or(0);
             let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());
-            return Ending::failed(Reason::Signal, format!("it was killed by signal {signal} ({name})"));
+            let why = by_limit(name);
+            return Ending::failed(
+                Reason::Signal,
+                format!("it was killed by signal {signal} ({name}){why}"),
+            );
         };
         let failed = |reason, detail: String| {
             // The model would not answer any more: that is why, whatever the agent made of it.
@@ -167,6 +171,16 @@ impl Exited {
             }
             (code, _) => failed(Reason::Exit, format!("it exited with {code}: {}", self.last_line)),
         }
+    }
+}
+
+/// Which rule of the sandbox ends a process by this signal.
+fn by_limit(signal: &str) -> &'static str {
+    match signal {
+        "SIGXFSZ" => ": it wrote a file larger than limits.disk of the agent file",
+        "SIGXCPU" => ": it used more processor time than all processors could give it in its time",
+        "SIGSYS" => ": it made a system call by the numbers of another architecture, which the sandbox refuses",
+        _ => "",
     }
 }
 
@@ -325,6 +339,11 @@ mod tests {
             ..exited(0)
         };
         assert_eq!(killed.ending(Kind::Work).label(), "signal");
+        let too_large = Exited {
+            status: ExitStatus::from_raw(nix::libc::SIGXFSZ),
+            ..exited(0)
+        };
+        assert!(too_large.ending(Kind::Work).detail().contains("limits.disk"));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The thread every agent is started from, with a launcher ready for the next one.
+//! The thread every agent is started from, with launchers ready for the next ones.
 //!
 //! The kernel ends an agent when the *thread* that started it ends. Threads of the runtime come and go; this one stays
 //! as long as the process.
 //!
 //! A launcher is started before it is needed: it enters its control group, which can take the kernel 20 milliseconds,
-//! opens a network, and then waits to be told what to become. When it is taken, the next one is started.
+//! opens a network, and then waits to be told what to become. When it is taken, another is started.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 use super::launcher::{APART, EXEC, Order, TOGETHER};
 use super::{Error, Group, Groups, Most, processes};
 
+/// Launchers kept ready: one for each run of an executor of the default size.
+const READY: usize = 2;
 /// A launcher reads its order at once, unless it is not there any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,7 +81,7 @@ struct Desk {
     waited_for: Waited,
     kind: Kind,
     groups: Option<Groups>,
-    ready: Option<Started>,
+    ready: VecDeque<Started>,
     open: bool,
 }
 
@@ -93,7 +95,7 @@ impl Spawner {
             waited_for: waited_for.clone(),
             kind: Kind::default(),
             groups: None,
-            ready: None,
+            ready: VecDeque::with_capacity(READY),
             open: true,
         };
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
@@ -161,7 +163,7 @@ impl Desk {
             Request::Ready { kind, groups } => {
                 self.dismiss();
                 (self.kind, self.groups) = (kind, groups);
-                self.ready = self.make(self.kind.apart).ok();
+                self.get_ready();
             }
             Request::Close { answer } => {
                 self.dismiss();
@@ -171,10 +173,17 @@ impl Desk {
             }
             Request::Launch { order, most, answer } => {
                 let _caller_gone = answer.send(self.launch(&order, most));
-                if self.ready.is_none() && self.open {
-                    // If it cannot be made, the next one who asks is told.
-                    self.ready = self.make(self.kind.apart).ok();
-                }
+                self.get_ready();
+            }
+        }
+    }
+
+    /// If one cannot be made, the next who asks is told.
+    fn get_ready(&mut self) {
+        while self.open && self.ready.len() < READY {
+            match self.make(self.kind.apart) {
+                Ok(started) => self.ready.push_back(started),
+                Err(_told_when_asked_for) => return,
             }
         }
     }
@@ -184,7 +193,7 @@ impl Desk {
         let text = serde_json::to_vec(order).map_err(|error| Error::Policy(error.into()))?;
         let apart = order.policy.spaces;
         let ready = if apart == self.kind.apart {
-            self.ready.take()
+            self.ready.pop_front()
         } else {
             None
         };
@@ -231,7 +240,7 @@ impl Desk {
     }
 
     fn dismiss(&mut self) {
-        if let Some(started) = self.ready.take() {
+        while let Some(started) = self.ready.pop_front() {
             self.forget(&started);
         }
     }
