@@ -113,8 +113,10 @@ impl Process {
         let (footprint, waited_for) = (self.footprint.clone(), self.waited_for.clone());
         let group = self.group.take();
         move || {
-            // Nothing leaves its control group; without one, processes are looked for.
-            let none_left = group.as_ref().map_or_else(|| footprint.end(), |group| group.end());
+            // Whoever is somebody else cannot leave his control group; others are looked for, too.
+            let none_in_group = group.as_ref().is_none_or(|group| group.end());
+            let elsewhere = group.is_none() || !footprint.has_own_user();
+            let none_left = (!elsewhere || footprint.end()) && none_in_group;
             waited_for.reap_strays();
             let used = group.as_ref().map(|group| group.usage());
             Ended { none_left, used }

@@ -188,17 +188,16 @@ impl Desk {
         }
     }
 
-    /// The one that is ready may have been ended by somebody; a new one is made once.
+    /// One that is ready may have been ended by somebody; when none is left, a new one is made once.
     fn launch(&mut self, order: &Order, most: Most) -> Result<Started, Error> {
         let text = serde_json::to_vec(order).map_err(|error| Error::Policy(error.into()))?;
         let apart = order.policy.spaces;
-        let ready = if apart == self.kind.apart {
-            self.ready.pop_front()
-        } else {
-            None
-        };
-        if let Some(Ok(started)) = ready.map(|started| self.tell(started, &text, most)) {
-            return Ok(started);
+        while apart == self.kind.apart
+            && let Some(started) = self.ready.pop_front()
+        {
+            if let Ok(started) = self.tell(started, &text, most) {
+                return Ok(started);
+            }
         }
         let started = self.make(apart)?;
         self.tell(started, &text, most)

@@ -14,6 +14,8 @@ mod isolation;
 mod jobs;
 mod limits;
 mod network;
+#[cfg(target_os = "linux")]
+mod ready;
 mod restart;
 mod samples;
 mod schemas;
