@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::money::MicroUsdc;
 
+mod adapters;
 mod check;
 mod profile;
 mod text;
 
+pub use adapters::{Adapter, Http, Prompt, endpoint};
 pub use profile::{Work, is_address};
 
 use text::{duration, optional_usdc, permille, size, usdc};
@@ -33,6 +35,12 @@ pub struct AgentFile {
     pub name: String,
     /// How it is started.
     pub run: Run,
+    /// With the adapter `prompt`: the template and the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Prompt>,
+    /// With the adapter `http`: where its jobs go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
     /// Plain environment values; refused if they look like a secret.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -66,10 +74,10 @@ pub struct AgentFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// `command`; `http` and `prompt` are not offered by this release.
-    #[serde(default = "command")]
-    pub adapter: String,
-    /// Program and arguments, found in the bundle or on the system's path.
+    /// What an attempt is: a program of the bundle, a prompt, or a call of an endpoint.
+    #[serde(default)]
+    pub adapter: Adapter,
+    /// Program and arguments, found in the bundle or on the system's path; with the adapter `command` only.
     #[serde(default)]
     pub command: Vec<String>,
     /// Run once per version, in the bundle.
@@ -345,10 +353,6 @@ impl Default for Models {
             allow: Vec::new(),
         }
     }
-}
-
-fn command() -> String {
-    "command".to_owned()
 }
 
 fn half_an_hour() -> Duration {

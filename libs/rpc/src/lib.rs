@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod channel;
 pub mod convert;
+pub mod endpoint;
 pub mod error;
 pub mod server;
 

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::hash::Hasher;
+use crate::kinds;
 use crate::protocol::name::shorten;
 use crate::scheduler::{Client, passes, pauses};
 
@@ -65,10 +66,11 @@ struct Opened {
     file: File,
     sha256: String,
     bytes: u64,
+    remark: Option<String>,
 }
 
 /// Opens, hashes and sends the named files of `out`; tries again while the scheduler cannot be reached. Names must be
-/// checked ones.
+/// checked ones. What is remarkable about a file, and no reason to refuse it, goes to `remark`.
 ///
 /// # Errors
 /// See [`Error`].
@@ -79,12 +81,16 @@ pub async fn deliver(
     out: &Path,
     names: &[String],
     bounds: Bounds,
+    mut remark: impl FnMut(&str),
 ) -> Result<Vec<ArtefactHeader>, Error> {
     let (out, names, uid) = (out.to_owned(), names.to_owned(), owner.uid);
     let opening = tasks.spawn_blocking("hash", move || open_all(&out, &names, uid, bounds));
     let opened = opening.await.ok_or(Error::Stopped)?.map_err(Error::Refused)?;
     let mut headers = Vec::with_capacity(opened.len());
     for found in opened {
+        if let Some(said) = &found.remark {
+            remark(said);
+        }
         let header = ArtefactHeader {
             run_id: owner.run_id.clone(),
             lease_token: owner.lease_token.clone(),
@@ -166,6 +172,11 @@ fn open_all(out: &Path, names: &[String], uid: Option<u32>, bounds: Bounds) -> R
                 bounds.bytes
             ));
         }
+        let mut head = Vec::new();
+        let looked = file.by_ref().take(kinds::HEAD as u64).read_to_end(&mut head);
+        looked
+            .and_then(|_read| file.rewind())
+            .map_err(|error| unreadable(name, &error))?;
         let (sha256, bytes) = hash(&mut file, left).map_err(|error| unreadable(name, &error))?;
         left = left.saturating_sub(bytes);
         opened.push(Opened {
@@ -173,6 +184,7 @@ fn open_all(out: &Path, names: &[String], uid: Option<u32>, bounds: Bounds) -> R
             file,
             sha256,
             bytes,
+            remark: kinds::mismatch(name, &head),
         });
     }
     Ok(opened)

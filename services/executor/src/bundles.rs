@@ -14,6 +14,9 @@ use uuid::Uuid;
 use crate::scheduler::{Client, FetchError};
 use crate::{hash, metrics, workspace};
 
+/// Ends the name of a note that a bundle is not set up yet.
+const RAW: &str = ".raw";
+
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -95,7 +98,7 @@ impl Bundles {
     }
 
     /// The unpacked bundle of that hash. `setup_key` tells apart versions that are set up differently (empty: not at
-    /// all); `setup` is called with the unpacked folder before it becomes read-only, once per version and key.
+    /// all); `setup` is called with the folder at its place before it becomes read-only, once per version and key.
     ///
     /// # Errors
     /// See [`Error`]. A failed one leaves nothing behind.
@@ -124,7 +127,7 @@ impl Bundles {
         let gate = self.gate(&name);
         let turn = gate.0.lock().await;
         if !path.is_dir() {
-            let outcome = self.fetch(client, sha256, &path, setup).await;
+            let outcome = self.fetch(client, sha256, &path, !setup_key.is_empty(), setup).await;
             let label = if outcome.is_ok() { "fetched" } else { "failed" };
             ::metrics::counter!(metrics::BUNDLES, "outcome" => label).increment(1);
             outcome?;
@@ -139,6 +142,7 @@ impl Bundles {
         client: &Client,
         sha256: &str,
         path: &Path,
+        set_up: bool,
         setup: impl FnOnce(PathBuf) -> F,
     ) -> Result<(), Error>
     where
@@ -159,22 +163,36 @@ impl Bundles {
             sha256: sha256.to_owned(),
             reason,
         })?;
-        setup(begun.folder.clone()).await.map_err(|reason| Error::Setup {
+        let io = |source| Error::Io {
+            sha256: sha256.to_owned(),
+            source,
+        };
+        if !set_up {
+            let (from, to) = (begun.folder.clone(), path.to_owned());
+            let sealing = self.blocking("seal", move || {
+                seal(&from)?;
+                std::fs::rename(&from, &to)
+            });
+            return sealing.await.map_err(io);
+        }
+        // What is made here may hold its own path (virtual environments do): it is set up where it stays.
+        let raw = Raw::put(&begun.folder, path, &self.0.begun).map_err(io)?;
+        setup(path.to_owned()).await.map_err(|reason| Error::Setup {
             sha256: sha256.to_owned(),
             reason,
         })?;
-        let (from, to) = (begun.folder.clone(), path.to_owned());
-        let sealing = self.0.tasks.spawn_blocking("seal", move || {
-            seal(&from)?;
-            std::fs::rename(&from, &to)
-        });
-        let sealed = sealing
-            .await
-            .unwrap_or_else(|| Err(std::io::Error::other("sealing was stopped")));
-        sealed.map_err(|source| Error::Io {
-            sha256: sha256.to_owned(),
-            source,
-        })
+        let to = path.to_owned();
+        self.blocking("seal", move || seal(&to)).await.map_err(io)?;
+        raw.done().map_err(io)
+    }
+
+    async fn blocking(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let working = self.0.tasks.spawn_blocking(name, work);
+        working.await.unwrap_or_else(|| Err(std::io::Error::other("stopped")))
     }
 
     fn gate(&self, name: &str) -> Arc<Gate> {
@@ -256,6 +274,60 @@ impl Drop for Begun {
     }
 }
 
+/// A bundle at its place that is not set up yet: gone when dropped, or at the next start.
+struct Raw {
+    path: PathBuf,
+    note: PathBuf,
+    done: bool,
+}
+
+impl Raw {
+    fn put(from: &Path, path: &Path, begun: &Path) -> std::io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let note = begun.join(format!("{name}{RAW}"));
+        // Before it stands there: it is never taken for a finished one.
+        std::fs::File::create(&note)?.sync_all()?;
+        let raw = Self {
+            path: path.to_owned(),
+            note,
+            done: false,
+        };
+        std::fs::rename(from, path)?;
+        Ok(raw)
+    }
+
+    fn done(mut self) -> std::io::Result<()> {
+        self.done = true;
+        std::fs::remove_file(&self.note)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // The note stays with what cannot be removed.
+        if !self.done && workspace::remove(&self.path).is_ok() {
+            let _note = std::fs::remove_file(&self.note);
+        }
+    }
+}
+
+/// Removes the bundles an earlier process began to set up at their place. Blocks.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn clear_raw(begun: &Path, bundles: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(begun) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        if let Some(bundle) = name.strip_suffix(RAW) {
+            workspace::remove(&bundles.join(bundle))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a tree ours and read-only. Links are owned, never followed.
 fn seal(path: &Path) -> std::io::Result<()> {
     let metadata = path.symlink_metadata()?;
@@ -280,4 +352,30 @@ fn seal(path: &Path) -> std::io::Result<()> {
         0o444
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_was_not_set_up_to_its_end_is_never_found_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (begun, bundles) = (root.path().join("begun"), root.path().join("bundles"));
+        let put = |name: &str| {
+            std::fs::create_dir_all(begun.join("unpacked")).unwrap();
+            std::fs::create_dir_all(&bundles).unwrap();
+            Raw::put(&begun.join("unpacked"), &bundles.join(name), &begun).unwrap()
+        };
+        drop(put("failed"));
+        put("finished").done().unwrap();
+        // A process that was killed drops nothing.
+        std::mem::forget(put("killed"));
+        clear_raw(&begun, &bundles).unwrap();
+        let left: Vec<_> = std::fs::read_dir(&bundles)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["finished"]);
+    }
 }

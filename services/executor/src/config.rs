@@ -33,6 +33,8 @@ pub struct Config {
     pub scheduler: Scheduler,
     /// Where model calls go.
     pub billing: Billing,
+    /// Agents that run elsewhere.
+    pub endpoints: Endpoints,
     /// How much is run, where and how long.
     pub work: Work,
     /// What keeps agents apart.
@@ -71,6 +73,16 @@ pub struct Billing {
     pub max_connections: usize,
 }
 
+/// `[endpoints]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// Whether they may lie on this machine or in private networks, without TLS.
+    pub private: bool,
+    /// The model gateway as they reach it; empty: they get none.
+    pub gateway_url: String,
+}
+
 /// `[work]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +105,8 @@ pub struct Work {
     pub drain: Duration,
     /// Whether workspaces of failed runs stay until the next start.
     pub keep_failed: bool,
+    /// Whether every workspace stays.
+    pub keep_all: bool,
     /// Unpacked bundles kept.
     pub bundles_kept: usize,
     /// The longest `setup`.
@@ -259,10 +273,27 @@ impl Config {
                 "billing.gateway_url must be http://host:port or https://host",
             )
             .require(
+                self.endpoints.gateway().is_ok(),
+                "endpoints.gateway_url must be https://host, or http://host:port",
+            )
+            .require(
                 self.billing.max_connections > 0 && self.billing.max_request_bytes > 0,
                 "billing.max_connections and billing.max_request_bytes must be more than nothing",
             )
             .done()
+    }
+}
+
+impl Endpoints {
+    /// The model gateway as they reach it.
+    ///
+    /// # Errors
+    /// It is no address.
+    pub fn gateway(&self) -> Result<Option<url::Url>, url::ParseError> {
+        match self.gateway_url.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{Claim, Footprint};
-use crate::{sandbox, workspace};
+use crate::{bundles, sandbox, workspace};
 
 /// Where agents' folders go when their user ids cannot reach the work root.
 const REACHABLE: &str = "/var/tmp";
@@ -94,6 +94,7 @@ impl Folders {
         own_folder(&folders.completions(), PRIVATE)?;
         // What was begun here, nobody will finish.
         let begun = folders.begun();
+        bundles::clear_raw(&begun, &folders.bundles()).map_err(|source| io_error(&begun, source))?;
         workspace::remove(&begun).map_err(|source| io_error(&begun, source))?;
         own_folder(&begun, outer)?;
         Ok(folders)
@@ -115,6 +116,12 @@ impl Folders {
     #[must_use]
     pub fn begun(&self) -> PathBuf {
         self.agents.join("begun")
+    }
+
+    /// This program, where the users of runs can reach it.
+    #[must_use]
+    pub fn runner(&self) -> PathBuf {
+        self.agents.join("runner")
     }
 
     /// Ends of attempts nobody acknowledged yet.

@@ -18,6 +18,7 @@
 //!
 //! To add a stronger isolation, see [`sandbox`]; to add an event, see [`protocol::event`] and `docs/schemas/`.
 
+pub mod adapters;
 pub mod artefacts;
 pub mod bundles;
 pub mod completions;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod folders;
 pub mod gateway;
 pub mod hash;
+pub mod kinds;
 pub mod leases;
 pub mod metrics;
 mod parts;
@@ -48,6 +50,7 @@ use rpc::auth::Credentials;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
+use adapters::Runner;
 use bundles::Bundles;
 use completions::Completions;
 pub use config::Config;
@@ -127,6 +130,7 @@ async fn open(
         instance: Arc::clone(&ctx.instance),
         over,
         scheduler: Client::new(channel, credentials, config.scheduler.deadline),
+        runner: Runner::new(folders.runner()),
         sandbox,
         slots: Slots::new(config.work.slots, claims),
         leases: Leases::default(),

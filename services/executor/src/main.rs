@@ -1,4 +1,4 @@
-//! The executor's process: also the launcher that locks an agent in, when started by itself.
+//! The executor's process: also the launcher that locks an agent in, and an agent without code, when started by itself.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,9 @@ fn main() -> ExitCode {
         return code;
     }
     if let Some(code) = executor::doctor::asked() {
+        return code;
+    }
+    if let Some(code) = executor::adapters::started() {
         return code;
     }
     let service = boot::Service {

@@ -6,6 +6,7 @@ use boot::{BuildInfo, CancellationToken, Readiness, Tasks};
 use rpc::v1::RunEvent;
 use tokio::sync::mpsc;
 
+use crate::adapters::Runner;
 use crate::bundles::Bundles;
 use crate::completions::Completions;
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) over: CancellationToken,
     pub(crate) scheduler: Client,
     pub(crate) sandbox: Sandbox,
+    pub(crate) runner: Runner,
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,
     pub(crate) bundles: Bundles,

@@ -1,6 +1,7 @@
 //! One attempt at one job: prepare, start, listen, end, deliver, tell.
 
 mod activity;
+mod built_in;
 mod decoy;
 mod denials;
 mod ending;
@@ -183,7 +184,8 @@ impl Run {
         };
         let guard = Cleared(Some((Arc::clone(&self.parts), space.clone())));
         let (ending, files) = self.work_in(&space).await;
-        let keep = self.parts.config.work.keep_failed && matches!(ending, Ending::Failed { .. });
+        let work = &self.parts.config.work;
+        let keep = work.keep_all || (work.keep_failed && matches!(ending, Ending::Failed { .. }));
         guard.clear(keep).await;
         (ending, files)
     }
@@ -211,7 +213,9 @@ impl Run {
         };
         let owner = self.owner(space);
         let out = space.out();
-        let sending = artefacts::deliver(&self.parts.scheduler, &self.parts.tasks, &owner, &out, names, bounds);
+        let remark = |said: &str| self.output.note(said);
+        let (scheduler, tasks) = (&self.parts.scheduler, &self.parts.tasks);
+        let sending = artefacts::deliver(scheduler, tasks, &owner, &out, names, bounds, remark);
         tokio::select! {
             sent = sending => sent.map_err(|error| match error {
                 artefacts::Error::Call(status) if lease_lost(&status) => Ending::HandedBack("lease_lost".to_owned()),

@@ -4,6 +4,7 @@
 //! runs/RUN-ATTEMPT/        ours: the agent passes through, but cannot rename or replace what stands here
 //!   job.json               the job, for the agent to read
 //!   events                 the pipe it writes events to
+//!   task.json              what to play, when the agent is this program
 //!   process.json           who runs here, for the next start
 //!   work/                  the agent's own: it starts here
 //!     out/ tmp/ .cache/ …
@@ -91,6 +92,19 @@ impl Workspace {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.folder.join("events")
+    }
+
+    /// Writes what an agent played by this program is told, for its user alone. Blocks, shortly.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn task(&self, task: &impl serde::Serialize) -> io::Result<PathBuf> {
+        let path = self.folder.join("task.json");
+        let mut file = std::fs::File::options();
+        let mut file = std::os::unix::fs::OpenOptionsExt::mode(file.write(true).create_new(true), 0o400).open(&path)?;
+        io::Write::write_all(&mut file, &serde_json::to_vec(task)?)?;
+        give(&path, self.uid)?;
+        Ok(path)
     }
 
     /// The user id it belongs to, if not ours.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::AgentFile;
+use super::{AgentFile, adapters};
 
 /// Longest attempt.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -75,15 +75,7 @@ fn is_host_and_port(text: &str) -> bool {
 }
 
 fn run(file: &AgentFile, found: &mut Vec<String>) {
-    if file.run.adapter != "command" {
-        found.push(format!(
-            "run.adapter: {:?} is not offered by this release: write \"command\"",
-            file.run.adapter
-        ));
-    }
-    if file.run.command.first().is_none_or(String::is_empty) {
-        found.push("run.command is empty: write e.g. [\"python3\", \"agent.py\"]".to_owned());
-    }
+    adapters::problems(file, found);
     if file.run.timeout.is_zero() || file.run.timeout > LONGEST_TIMEOUT {
         found.push("run.timeout must be between 1s and 24h".to_owned());
     }

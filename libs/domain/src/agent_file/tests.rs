@@ -72,3 +72,46 @@ fn hosts_are_written_in_full_and_never_as_patterns() {
         assert!(error.contains("network.allow"), "{wrong}: {error}");
     }
 }
+
+const PROMPT: &str = "name = \"demo\"\n[run]\nadapter = \"prompt\"\n[prompt]\ntemplate = \"prompt.txt\"\n";
+const HTTP: &str = "name = \"demo\"\n[run]\nadapter = \"http\"\n[http]\nurl = \"https://agent.example.org/jobs\"\n";
+
+#[test]
+fn an_agent_without_code_needs_a_template_or_an_endpoint_and_nothing_else() {
+    let file = AgentFile::parse(PROMPT).unwrap();
+    let prompt = file.prompt.as_ref().unwrap();
+    assert_eq!(
+        (prompt.output.as_str(), prompt.model(&file.models.default)),
+        ("answer.md", "gpt-4o-mini")
+    );
+    let kept = serde_json::to_value(&file).unwrap();
+    assert_eq!(serde_json::from_value::<AgentFile>(kept).unwrap(), file);
+    assert!(AgentFile::parse(HTTP).is_ok());
+    assert!(AgentFile::parse(&HTTP.replace("https://agent.example.org", "http://127.0.0.1:8000")).is_ok());
+}
+
+#[test]
+fn what_does_not_fit_the_adapter_is_named() {
+    for (text, word) in [
+        (PROMPT.replace("template", "tempalte"), "tempalte"),
+        (PROMPT.replace("prompt.txt", "../prompt.txt"), "prompt.template"),
+        (format!("{PROMPT}output = \"/etc/x\"\n"), "prompt.output"),
+        (format!("{PROMPT}max_tokens = 0\n"), "prompt.max_tokens"),
+        (format!("{PROMPT}model = \"gpt-5\"\n"), "models.allow"),
+        (
+            PROMPT.replace("\"prompt\"\n", "\"prompt\"\ncommand = [\"sh\"]\n"),
+            "starts no program",
+        ),
+        ("name = \"demo\"\n[run]\nadapter = \"prompt\"\n".to_owned(), "[prompt]"),
+        (format!("{MINIMAL}[http]\nurl = \"https://a.example\"\n"), "run.adapter"),
+        (HTTP.replace("https", "http"), "https"),
+        (HTTP.replace("https://", "https://user:word@"), "password"),
+        (
+            PROMPT.replace("adapter = \"prompt\"", "adapter = \"carrier-pigeon\""),
+            "carrier-pigeon",
+        ),
+    ] {
+        let error = AgentFile::parse(&text).unwrap_err().to_string();
+        assert!(error.contains(word), "{word} is not in {error}");
+    }
+}

@@ -55,7 +55,18 @@ pub(super) fn of_run(
 
 /// What `setup` finds: the bundle is its home, and there is no job.
 pub(super) fn of_setup(spec: &Spec, home: &Path, bundle: &Path, path: &str) -> Vec<(String, String)> {
-    basic(spec, home, bundle, path).into_iter().collect()
+    let mut env = basic(spec, home, bundle, path);
+    let mut usual = |name: &str, value: String| {
+        env.entry(name.to_owned()).or_insert(value);
+    };
+    // An interpreter uv fetches must outlive `setup`, as a copy that does not lead into its home.
+    usual("UV_PYTHON_INSTALL_DIR", text(&bundle.join(".uv-python")));
+    usual("UV_LINK_MODE", "copy".to_owned());
+    // The machine's own settings may hold what is nobody's business, and cannot be read: pip would fail over that.
+    usual("PIP_CONFIG_FILE", "/dev/null".to_owned());
+    usual("PIP_DISABLE_PIP_VERSION_CHECK", "1".to_owned());
+    usual("npm_config_update_notifier", "false".to_owned());
+    env.into_iter().collect()
 }
 
 fn basic(spec: &Spec, home: &Path, bundle: &Path, path: &str) -> BTreeMap<String, String> {

@@ -107,6 +107,16 @@ impl Output {
         line.unwrap_or_default().trim().to_owned()
     }
 
+    /// The last lines of the log, as one.
+    pub(super) fn last_lines(&self, count: usize) -> String {
+        let tail = self.text();
+        let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines
+            .get(lines.len().saturating_sub(count)..)
+            .unwrap_or_default()
+            .join(" | ")
+    }
+
     /// The end of the log, without `secret` should it occur.
     pub(super) fn tail(&self, secret: &str) -> String {
         let text = self.text();

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::ending::{Ending, Reason};
 use super::env::Ways;
 use super::spec::Spec;
-use super::{Activity, Run, env, stopped};
+use super::{Activity, Run, built_in, env, stopped};
 use crate::bundles::{self, Bundle};
 use crate::gateway::{Gateway, Place, Watched};
 use crate::proxy::Proxy;
@@ -47,7 +47,8 @@ impl Run {
     async fn prepare_all(&self, space: &Workspace, activity: &Arc<Activity>) -> Result<Prepared, Ending> {
         let start = |reason| Ending::failed(Reason::Start, reason);
         let spec = Spec::read(&self.assignment.agent_spec_json).map_err(start)?;
-        let spaces = self.parts.sandbox.level() >= Level::Namespaces;
+        let ports = built_in::ports(&spec).map_err(start)?;
+        let spaces = self.spaces(&ports);
         let bundle = self.bundle(&spec).await?;
         self.inputs(space).await?;
         let credential = SecretString::from(self.assignment.gateway_credential.clone());
@@ -77,6 +78,10 @@ impl Run {
         self.lay_out_decoy(space)
             .map_err(|error| start(format!("lay out the decoy: {error}")))?;
         let mut launch = self.launch(&spec, space, &bundle, &gateway, proxy.as_ref());
+        open_to(&mut launch, &ports);
+        self.play(&spec, space, bundle.path(), &gateway, &mut launch)
+            .await
+            .map_err(start)?;
         launch.policy.spaces = spaces;
         if let Some(calls) = launch.policy.calls.as_mut() {
             calls.shared = spaces;
@@ -145,6 +150,15 @@ impl Run {
         }
     }
 
+    /// A run of an endpoint needs the machine's network, and so the machine's namespaces.
+    fn spaces(&self, ports: &[u16]) -> bool {
+        let there = self.parts.sandbox.level() >= Level::Namespaces;
+        if there && !ports.is_empty() {
+            tracing::info!("the agent is an endpoint: this run shares the machine's network, at level landlock");
+        }
+        there && ports.is_empty()
+    }
+
     /// What all processors can give one process until the run's time is up, and a little for its end.
     fn cpu_secs(&self) -> u64 {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
@@ -210,6 +224,16 @@ impl Run {
     async fn again(&self, error: &FetchError, pause: Duration) {
         tracing::debug!(%error, "fetching failed; it is tried again");
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Lets a launch connect to these ports too, and ask for names.
+fn open_to(launch: &mut Launch, ports: &[u16]) {
+    if let Some(connect) = launch.policy.connect.as_mut() {
+        connect.extend(ports);
+    }
+    if let Some(calls) = launch.policy.calls.as_mut() {
+        calls.datagrams = !ports.is_empty();
     }
 }
 

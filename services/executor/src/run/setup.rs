@@ -1,4 +1,4 @@
-//! `setup` of a bundle: run once per version, in the unpacked bundle before it becomes read-only.
+//! `setup` of a bundle: run once per version, in the unpacked bundle at its place, before it becomes read-only.
 
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use super::{Activity, Run, env};
 use crate::folders;
 use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
 
+/// Lines of a failed one that are told.
+const LAST_LINES: usize = 8;
 /// Memory of a process of `setup`, which may compile things.
 const MEMORY: u64 = 4 << 30;
 
@@ -121,7 +123,7 @@ impl Run {
         let (ended, ()) = tokio::join!(end, listen);
         match ended {
             Some(Ok(Ok(status))) if status.success() => Ok(()),
-            Some(Ok(Ok(status))) => Err(format!("{status}: {}", output.last_line())),
+            Some(Ok(Ok(status))) => Err(format!("{status}: {}", output.last_lines(LAST_LINES))),
             Some(Ok(Err(error))) => Err(error.to_string()),
             Some(Err(_elapsed)) => Err(format!("it took longer than {}", humantime::format_duration(limit))),
             None => Err("it printed more than is allowed".to_owned()),

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::agent_file::{Limits, Models, Network, Run};
+use domain::agent_file::{Adapter, Http, Limits, Models, Network, Prompt, Run, endpoint};
 use serde::Deserialize;
 
 /// The agent as this executor sees it.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Spec {
     pub(super) run: Run,
+    #[serde(default)]
+    pub(super) prompt: Option<Prompt>,
+    #[serde(default)]
+    pub(super) http: Option<Http>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     #[serde(default)]
@@ -28,14 +32,11 @@ impl Spec {
     pub(super) fn read(json: &str) -> Result<Self, String> {
         let spec: Self =
             serde_json::from_str(json).map_err(|error| format!("the agent's settings cannot be read: {error}"))?;
-        if spec.run.adapter != "command" {
-            return Err(format!(
-                "the adapter {:?} is not offered by this executor; use \"command\"",
-                spec.run.adapter
-            ));
-        }
-        if spec.run.command.is_empty() {
-            return Err("run.command is empty".to_owned());
+        match spec.run.adapter {
+            Adapter::Command if spec.run.command.is_empty() => return Err("run.command is empty".to_owned()),
+            Adapter::Prompt if spec.prompt.is_none() => return Err("the section [prompt] is missing".to_owned()),
+            Adapter::Http => drop(spec.endpoint()?),
+            Adapter::Command | Adapter::Prompt => {}
         }
         if !spec.run.venv.is_empty() {
             crate::protocol::name::relative(&spec.run.venv).map_err(|reason| format!("run.venv: {reason}"))?;
@@ -49,6 +50,15 @@ impl Spec {
         let words = self.run.command.iter().enumerate();
         let resolved = words.map(|(at, word)| in_bundle(bundle, word, at == 0).unwrap_or_else(|| word.clone()));
         resolved.collect()
+    }
+
+    /// The address of an agent that runs elsewhere.
+    ///
+    /// # Errors
+    /// There is none, or it is no address.
+    pub(super) fn endpoint(&self) -> Result<url::Url, String> {
+        let section = self.http.as_ref().ok_or("the section [http] is missing")?;
+        endpoint(&section.url).map_err(|reason| format!("http.url: {reason}"))
     }
 
     /// What tells apart two ways to set up the same bundle.
@@ -93,11 +103,7 @@ mod tests {
     #[test]
     fn what_cannot_be_run_here_is_refused_with_a_reason() {
         assert!(spec(r#"{"command": []}"#).unwrap_err().contains("command"));
-        assert!(
-            spec(r#"{"adapter": "http", "command": ["x"]}"#)
-                .unwrap_err()
-                .contains("adapter")
-        );
+        assert!(spec(r#"{"adapter": "http"}"#).unwrap_err().contains("[http]"));
         assert!(
             spec(r#"{"command": ["x"], "venv": "../venv"}"#)
                 .unwrap_err()

@@ -348,7 +348,15 @@ impl Watch<'_> {
             bytes: caps.files_bytes,
         };
         let (owner, out) = (run.owner(self.space), self.space.out());
-        let sending = artefacts::deliver(&run.parts.scheduler, &run.parts.tasks, &owner, &out, names, bounds);
+        let sending = artefacts::deliver(
+            &run.parts.scheduler,
+            &run.parts.tasks,
+            &owner,
+            &out,
+            names,
+            bounds,
+            |_| {},
+        );
         let sent = tokio::select! {
             sent = timeout(run.parts.config.scheduler.deadline, sending) => sent,
             _ = stopped(run.stop.clone(), &[Stop::Drain]) => return,

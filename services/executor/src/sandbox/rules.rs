@@ -35,8 +35,10 @@ pub(super) const PROGRAMS: [&str; 8] = [
 
 /// What programs of all kinds look up: read. Nothing here is secret, and nothing names another process: `/proc/self` is
 /// the folder of this very process, which is the agent's first one a moment later (Node asks it for memory figures).
-pub(super) const LOOK_UPS: [&str; 35] = [
+pub(super) const LOOK_UPS: [&str; 40] = [
+    "/etc/alpine-release",
     "/etc/ca-certificates",
+    "/etc/debian_version",
     "/etc/fonts",
     "/etc/gai.conf",
     "/etc/group",
@@ -47,6 +49,7 @@ pub(super) const LOOK_UPS: [&str; 35] = [
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/localtime",
+    "/etc/lsb-release",
     "/etc/magic",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
@@ -57,10 +60,12 @@ pub(super) const LOOK_UPS: [&str; 35] = [
     "/etc/protocols",
     "/etc/python3",
     "/etc/python3.11",
+    "/etc/redhat-release",
     "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
+    "/etc/system-release",
     "/etc/terminfo",
     "/etc/timezone",
     "/proc/cpuinfo",

@@ -110,7 +110,7 @@ async fn what_cannot_be_started_says_why() {
     };
     for (agent, job, word) in [
         (no_program, Job::work(), "no-such-program"),
-        (other_adapter, Job::work(), "adapter"),
+        (other_adapter, Job::work(), "[prompt]"),
         (Agent::shell(""), unknown, "no such file"),
         (hostile, Job::work(), "unpack"),
     ] {

@@ -1,6 +1,7 @@
 //! The executor as a process, with a scheduler and a model gateway played by the tests, and real agents.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
 
+mod adapters;
 mod bad_agents;
 #[cfg(target_os = "linux")]
 mod calls;

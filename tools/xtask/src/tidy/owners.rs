@@ -54,8 +54,13 @@ const OWNED: &[Owned] = &[
         tests: false,
     },
     Owned {
-        technology: &["object_store", "minijinja"],
+        technology: &["object_store"],
         by: &["scheduler"],
+        tests: false,
+    },
+    Owned {
+        technology: &["minijinja"],
+        by: &["domain", "scheduler"],
         tests: false,
     },
     Owned {

@@ -59,7 +59,7 @@ impl Agent {
         Self {
             bundle: builder.into_inner().unwrap(),
             spec: json!({
-                "run": file.run, "env": file.env, "limits": file.limits, "network": file.network, "models": file.models,
+                "run": file.run, "prompt": file.prompt, "http": file.http, "env": file.env, "limits": file.limits, "network": file.network, "models": file.models,
             }),
         }
     }

@@ -26,6 +26,12 @@ pub enum Mood {
     Streams(Duration),
     /// A status with a body that is not JSON.
     Status(u16),
+    /// 429, and a pause nobody waits for.
+    Later,
+    /// An answer that became too long.
+    CutShort,
+    /// No answer.
+    Silent,
     /// 200 and half an answer.
     StopsMidway,
 }
@@ -82,6 +88,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let text = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"the model's words"}}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
     match mood {
         Mood::Answers => ([("content-type", "application/json")], text).into_response(),
+        Mood::CutShort => text.replace("\"stop\"", "\"length\"").into_response(),
+        Mood::Later => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "120")], "later").into_response(),
+        Mood::Silent => std::future::pending().await,
         Mood::Status(code) => (StatusCode::from_u16(code).unwrap(), "<html>no</html>").into_response(),
         Mood::Streams(pause) => {
             let parts = futures_util::stream::iter(["data: one\n\n", "data: two\n\n", "data: [DONE]\n\n"]);
