@@ -8,6 +8,7 @@ pub mod agents;
 pub mod executors;
 pub mod records;
 pub mod stack;
+pub mod trial;
 
 pub use agents::{AgentsCommand, Link, Mode, Register, SimulatedMarket, VerifyEmail, Webhooks};
 pub use executors::ExecutorsCommand;

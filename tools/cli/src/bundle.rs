@@ -32,7 +32,7 @@ const KEY_KINDS: [&str; 5] = ["pem", "key", "p12", "pfx", "keystore"];
 const KEY_MARK: &[u8] = b"PRIVATE KEY-----";
 
 /// An agent ready to be added.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Packed {
     /// The agent file, read.
     pub agent: AgentFile,

@@ -14,6 +14,7 @@ mod api;
 mod books;
 mod contracts;
 mod doctor;
+mod endpoint;
 mod executors;
 mod files;
 mod logs;
@@ -22,6 +23,7 @@ mod onboarding;
 mod operations;
 mod setup;
 mod stack;
+mod trial;
 mod versions;
 mod when;
 

@@ -27,7 +27,8 @@ mod out;
 mod private;
 mod render;
 pub mod secrets;
-mod starter;
+pub mod starter;
+mod trial;
 pub mod up;
 mod view;
 

@@ -10,8 +10,11 @@ use domain::agent_file::AgentFile;
 use crate::failure::Failure;
 use crate::private;
 
+mod templates;
+
+pub use templates::Template;
+
 const DEMO_TOML: &str = include_str!("../../../examples/agents/python/agent.toml");
-const STARTER_TOML: &str = include_str!("starter/agent.toml");
 /// Stands in a starter's files where the agent's name goes.
 const NAME: &str = "{{name}}";
 /// The folder, and so the name, when nobody says one.
@@ -21,60 +24,21 @@ const LONGEST_NAME: usize = 40;
 const AGENT_PY: &str = include_str!("../../../examples/agents/python/agent.py");
 const STEWARD_PY: &str = include_str!("../../../examples/agents/python/steward.py");
 
-const GIT_IGNORE: &str = "\
-# What a stack keeps: data, logs, secrets.
-.steward/
-# Secrets never belong into the folder of an agent.
-.env
-.env.*
-*.pem
-*.key
-__pycache__/
-.venv/
-";
-
-const README: &str = "\
-# {{name}}: an agent for Steward
-
-- `agent.toml`: its name, how it is started, which gigs it bids on, what it may spend
-- `agent.py`: the agent; it reads a job, calls a model, writes files below `out/`
-- `steward.py`: the few functions it uses to talk to Steward; no dependencies
-
-Run it on a simulated marketplace:
-
-    steward up --agent .
-
-It bids in mode `ask`: each bid waits for you. In another terminal:
-
-    steward approvals list
-    steward approvals approve ID
-    steward agents mode {{name}} auto     # when you trust it: bids go out by themselves
-
-Before live work, fill in what stands in <…> under `[profile]` of `agent.toml`.
-
-It gets no secrets: models are reached through `OPENAI_BASE_URL`, and Steward adds the key.
-";
-
-/// The files of a starter folder.
-const FILES: [(&str, &str); 5] = [
-    ("agent.toml", STARTER_TOML),
-    ("agent.py", AGENT_PY),
-    ("steward.py", STEWARD_PY),
-    (".gitignore", GIT_IGNORE),
-    ("README.md", README),
-];
-
 /// Writes a starter folder for an agent of this name. Answers the files written.
 ///
 /// # Errors
 /// [`Failure::Refused`] when one of the files exists already.
-pub(crate) fn write(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn write(folder: &Path, name: &str, template: Template) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let paths: Vec<PathBuf> = FILES.iter().map(|(name, _)| folder.join(name)).collect();
+    let files = template.files();
+    let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
     if let Some(taken) = paths.iter().find(|path| path.exists()) {
         return Err(Failure::Refused(format!("{} exists already: name an empty folder", taken.display())).into());
     }
-    for (path, (_, text)) in paths.iter().zip(FILES) {
+    for (path, (_, text)) in paths.iter().zip(&files) {
+        if let Some(inner) = path.parent() {
+            std::fs::create_dir_all(inner).with_context(|| format!("create {}", inner.display()))?;
+        }
         private::write(path, text.replace(NAME, name).as_bytes(), 0o644)?;
     }
     Ok(paths)

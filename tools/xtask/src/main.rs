@@ -17,6 +17,7 @@ mod docs;
 mod fuzz;
 mod programs;
 mod run;
+mod samples;
 mod services;
 mod setup;
 mod sqlx;
@@ -38,6 +39,8 @@ struct Args {
 enum Command {
     /// Installs what the demo and the tests need and this machine lacks.
     Setup,
+    /// Fetches what the sample agents need for their tests.
+    Samples,
     /// The private Postgres and Redis of the tests.
     Services {
         #[arg(value_enum)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
 fn obey(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Setup => setup::run()?,
+        Command::Samples => samples::run()?,
         Command::Services { action } => services::run(action)?,
         Command::Test(options) => return test::run(&options),
         Command::Demo(options) => return demo::run(&options),

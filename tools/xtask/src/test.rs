@@ -4,7 +4,7 @@
 //! end-to-end tests start are the ones the demo starts, and nothing is compiled twice but for the
 //! checker's own artefacts.
 
-use crate::{deploy, docs, programs, run, services, setup, sqlx, tidy, workspace};
+use crate::{deploy, docs, programs, run, samples, services, setup, sqlx, tidy, workspace};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::ExitCode;
@@ -61,6 +61,7 @@ fn checks(root: &Path, servers: &services::Running, options: &Options) -> Result
         run::cargo(root).args(["build", "--quiet", "--workspace", "--bins"]),
     )?;
     timed("deployment files", deploy::check)?;
+    timed("sample agents", samples::run)?;
     doc_tests(root)?;
     nextest(root, servers, options)
 }

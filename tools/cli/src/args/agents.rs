@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::trial::Test;
+use crate::starter::Template;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `steward agents`.
@@ -23,6 +25,23 @@ pub enum AgentsCommand {
         /// Also register it with this simulator, once; for a stack elsewhere
         #[command(flatten)]
         market: Option<SimulatedMarket>,
+    },
+    /// Write a starter folder for an agent: the agent, a gig to try it on, a workflow that does
+    Init {
+        /// The folder; the agent is named after it
+        folder: PathBuf,
+        /// What it is made of
+        #[arg(long, value_enum, default_value = "python")]
+        template: Template,
+    },
+    /// Run an agent once without a stack: the real sandbox, a recorded gig, played or real models. Exit 0 only for a good
+    /// result
+    Test(Test),
+    /// Print the environment a run of an agent finds
+    Env {
+        /// The agent file, or the folder it lies in
+        #[arg(default_value = ".")]
+        file: PathBuf,
     },
     /// Give an agent its id and key on the marketplace, and the secret of its webhooks
     Link(Link),
@@ -72,6 +91,14 @@ pub enum AgentsCommand {
         /// Its label, or the beginning of its hash [default: the one added before the current one]
         #[arg(default_value = "", hide_default_value = true)]
         version: String,
+    },
+    /// Print the key the jobs of an agent behind an endpoint (run.adapter = "http") are signed with
+    EndpointKey {
+        /// The agent
+        name: String,
+        /// A file with the executors' token; for a stack elsewhere [default: the local stack's]
+        #[arg(long, value_name = "FILE")]
+        executor_token_file: Option<PathBuf>,
     },
     /// Take an agent out: no bids, no key, no webhooks; its history is kept. Refused while a contract is open
     Remove {

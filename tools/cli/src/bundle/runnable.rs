@@ -6,6 +6,8 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use domain::agent_file::Adapter;
+
 use super::Packed;
 
 /// Where agents look for programs, as the executor's defaults say.
@@ -35,6 +37,11 @@ pub enum Place {
 pub fn problems(packed: &Packed, place: Place) -> Vec<String> {
     let judge = Judge { packed, place };
     let run = &packed.agent.run;
+    match run.adapter {
+        Adapter::Command => {}
+        Adapter::Prompt => return judge.prompt(),
+        Adapter::Http => return Vec::new(),
+    }
     let mut found: Vec<String> = judge.program(&run.setup, false).into_iter().collect();
     found.extend(judge.program(&run.command, true));
     found.extend(judge.script(&run.command));
@@ -47,6 +54,28 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// The files of a prompt are packed, and its template makes a prompt of every kind of job.
+    fn prompt(&self) -> Vec<String> {
+        let Some(prompt) = &self.packed.agent.prompt else {
+            return Vec::new();
+        };
+        let names = [("prompt.template", &prompt.template), ("prompt.system", &prompt.system)];
+        let named = names.into_iter().filter(|(_, name)| !name.is_empty());
+        let missing: Vec<String> = named
+            .filter(|(_, name)| !self.is_packed(&plain(name)))
+            .map(|(key, name)| self.absent(key, &plain(name)))
+            .collect();
+        if !missing.is_empty() {
+            return missing;
+        }
+        let text = match std::fs::read_to_string(self.packed.folder.join(&prompt.template)) {
+            Ok(text) => text,
+            Err(error) => return vec![format!("read {}: {error}", prompt.template)],
+        };
+        let checked = domain::prompt::check(&prompt.template, &text);
+        checked.err().map(|error| error.to_string()).into_iter().collect()
+    }
+
     fn program(&self, command: &[String], after_setup: bool) -> Option<String> {
         let program = command.first()?;
         if !program.contains('/') {
@@ -156,10 +185,14 @@ impl Judge<'_> {
     }
 
     fn missing(&self, name: &str) -> String {
+        self.absent("run.command", name)
+    }
+
+    fn absent(&self, key: &str, name: &str) -> String {
         if self.packed.folder.join(name).exists() {
             format!("{name} lies in the folder but is not packed: an ignore file leaves it out")
         } else {
-            format!("run.command names {name}, which is not in the folder: add the file, or correct run.command")
+            format!("{key} names {name}, which is not in the folder: add the file, or correct {key}")
         }
     }
 }

@@ -12,7 +12,7 @@ use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
-use super::{onboarding, versions};
+use super::{endpoint, onboarding, setup, trial, versions};
 use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
 use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
@@ -29,6 +29,8 @@ use crate::view;
 
 /// How long one call of the simulator may take.
 const CALL: Duration = Duration::from_secs(20);
+/// The way out of a refusal.
+const ANYWAY: &str = "\n`steward agents add --force` adds it all the same";
 /// Bytes of one message of an upload.
 const PIECE: usize = 256 * 1024;
 
@@ -42,6 +44,22 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> Result<u8> {
+    if let AgentsCommand::EndpointKey {
+        name,
+        executor_token_file,
+    } = &command
+    {
+        return endpoint::key(global, name, executor_token_file.as_deref(), out);
+    }
+    let command = match command {
+        AgentsCommand::Init { folder, template } => {
+            let name = starter::name_of(&folder);
+            return setup::scaffold(&folder, &name, template, out);
+        }
+        AgentsCommand::Test(options) => return trial::test(options, out).await,
+        AgentsCommand::Env { file } => return trial::environment(file, out).await,
+        command => command,
+    };
     let access = Access::find(global)?;
     match command {
         AgentsCommand::Add {
@@ -77,6 +95,10 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
         }
         AgentsCommand::Versions { name } => versions::list(&access, name, out).await?,
         AgentsCommand::Rollback { name, version } => versions::rollback(&access, name, version, out).await?,
+        AgentsCommand::EndpointKey { .. }
+        | AgentsCommand::Init { .. }
+        | AgentsCommand::Test(_)
+        | AgentsCommand::Env { .. } => {}
         AgentsCommand::Remove { name } => remove(&access, name, out).await?,
         AgentsCommand::Mode { name, mode } => {
             let peer = access.scheduler().await?;
@@ -114,7 +136,13 @@ async fn add(access: &Access, file: &Path, asked: &Asked, market: Option<Simulat
         .context("pack the folder")??;
     if !asked.force {
         let place = access.local.as_ref().map_or(Place::Elsewhere, |_| Place::Here);
-        bundle::runnable(&packed, place, "\n`steward agents add --force` adds it all the same")?;
+        bundle::runnable(&packed, place, ANYWAY)?;
+        if place == Place::Here {
+            if !packed.agent.run.setup.is_empty() {
+                out.note("setting it up once, in the sandbox");
+            }
+            starts(&packed).await?;
+        }
     }
     let desk = desk(access, market)?;
     let simulated = asked.simulated || access.simulated().unwrap_or(desk.is_some());
@@ -146,6 +174,15 @@ async fn add(access: &Access, file: &Path, asked: &Asked, market: Option<Simulat
             mode.sentence()
         )
     })
+}
+
+/// Refuses an agent whose `setup` or interpreter fails where runs live: better now than with a funded contract.
+async fn starts(packed: &Packed) -> Result<()> {
+    let Some(why) = crate::trial::interpreter(packed).await? else {
+        return Ok(());
+    };
+    let (name, why) = (&packed.agent.name, render::plain(&why));
+    Err(Failure::Refused(format!("{name} could not start in its sandbox: {why}{ANYWAY}")).into())
 }
 
 /// What is said of an agent's mode, which its file only proposes.

@@ -24,14 +24,21 @@ pub(super) fn init(global: &Global, options: &Init, out: &Out) -> Result<u8> {
     let given = options.folder.as_ref().or(global.dir.as_ref());
     let folder = given.cloned().unwrap_or_else(|| PathBuf::from(starter::USUAL));
     let name = starter::name_of(&folder);
-    let written = starter::write(&folder, &name)?;
+    scaffold(&folder, &name, starter::Template::default(), out)
+}
+
+/// Writes a starter folder.
+pub(super) fn scaffold(folder: &Path, name: &str, template: starter::Template, out: &Out) -> Result<u8> {
+    let written = starter::write(folder, name, template)?;
     out.result(&json!({ "dir": folder, "name": name, "written": written }), |_| {
-        let shown = quoted(&folder);
+        let shown = quoted(folder);
         format!(
             "A starter agent named {name} lies in {shown}.\n\
+             Try it on a gig: steward agents test {shown} --gig {gig}\n\
              Run it on a simulated marketplace: steward up --agent {shown}\n\
              Its bids wait for you: steward approvals list, steward approvals approve ID\n\
-             Before live work fill in what stands in <...> in its agent.toml"
+             Before live work fill in what stands in <...> in its agent.toml",
+            gig = quoted(&folder.join("gig.json"))
         )
     })?;
     Ok(0)

@@ -325,7 +325,9 @@ fn executor(plan: &Plan, home: &Home, vault: &Vault, index: usize) -> Told {
             ("WORK__SLOTS", "4"),
             ("WORK__LEASE_MARGIN", "2s"),
             ("ISOLATION__MINIMUM", "process"),
+            ("ENDPOINTS__PRIVATE", "true"),
         ]);
+        told.set("ENDPOINTS__GATEWAY_URL", &plan.one("billing", "gateway", index));
     }
     told
 }

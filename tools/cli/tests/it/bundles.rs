@@ -166,6 +166,33 @@ fn a_command_that_cannot_run_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_prompt_whose_template_is_broken_or_not_packed_is_refused() {
+    let prompt = "adapter = \"prompt\"\n[prompt]\ntemplate = \"prompt.txt\"";
+    for (files, told) in [
+        (
+            &[(
+                "prompt.txt",
+                "Do {{ gig.title }}\n{% if previous %}{{ previous.request }}{% endif %}",
+            )][..],
+            "",
+        ),
+        (&[("prompt.txt", "Do\n  {{ gig.titel }}")], "prompt.txt:2:"),
+        (&[("prompt.txt", "{% if %}")], "prompt.txt:1:"),
+        (&[], "prompt.template names prompt.txt, which is not in the folder"),
+        (
+            &[("prompt.txt", "x"), (".stewardignore", "*.txt\n")],
+            "an ignore file leaves it out",
+        ),
+    ] {
+        let said = problems(prompt, Place::Elsewhere, files);
+        assert!(
+            said.contains(told) && said.is_empty() == told.is_empty(),
+            "{told}: {said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_command_that_may_run_is_let_through() {
     let files = [
         ("agent.sh", "echo"),

@@ -1,7 +1,9 @@
-//! What the command promises without a stack: bundles, secrets, leftovers, the command line itself.
-#![expect(clippy::unwrap_used, reason = "test code")]
+//! What the command promises without a stack: bundles, secrets, leftovers, trials of agents, the command line itself.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code")]
 
 mod arguments;
 mod bundles;
 mod leftovers;
+mod samples;
 mod secrets;
+mod trial;
