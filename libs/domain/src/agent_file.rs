@@ -89,7 +89,7 @@ pub struct Run {
     /// Wall clock of one attempt.
     #[serde(default = "half_an_hour", with = "duration")]
     pub timeout: Duration,
-    /// Silence after which an attempt is ended: events, output and open gateway calls count as activity.
+    /// Silence after which an attempt is ended, by default at most `timeout`: events, output and open gateway calls count as activity.
     #[serde(default = "quarter_of_an_hour", with = "duration")]
     pub idle: Duration,
 }
@@ -278,7 +278,10 @@ impl AgentFile {
     /// # Errors
     /// [`Error`] naming every key that is unknown or cannot work.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let file: Self = toml::from_str(text).map_err(|error| Error::Syntax(error.to_string()))?;
+        let mut file: Self = toml::from_str(text).map_err(|error| Error::Syntax(error.to_string()))?;
+        if !names_idle(text) {
+            file.run.idle = file.run.idle.min(file.run.timeout);
+        }
         check::problems(&file).map_or(Ok(file), |problems| Err(Error::Values(problems)))
     }
 
@@ -353,6 +356,12 @@ impl Default for Models {
             allow: Vec::new(),
         }
     }
+}
+
+/// Whether the file says how long an agent may be silent.
+fn names_idle(text: &str) -> bool {
+    let table: Option<toml::Table> = text.parse().ok();
+    table.is_some_and(|table| table.get("run").and_then(|run| run.get("idle")).is_some())
 }
 
 fn half_an_hour() -> Duration {

@@ -208,7 +208,10 @@ pub(crate) async fn interpreter(packed: &Packed) -> Result<Option<String>> {
         Some(Outcome::Failed(failed)) => {
             let last: Vec<&str> = report.log.lines().filter(|line| !line.trim().is_empty()).collect();
             let last = last.get(last.len().saturating_sub(3)..).unwrap_or_default().join(" | ");
-            Some(format!("{} ({last})", failed.detail))
+            Some(match last.as_str() {
+                "" => failed.detail,
+                last => format!("{} ({last})", failed.detail),
+            })
         }
         _ => Some("it did not end as expected".to_owned()),
     })

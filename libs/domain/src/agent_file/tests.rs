@@ -91,6 +91,13 @@ fn an_agent_without_code_needs_a_template_or_an_endpoint_and_nothing_else() {
 }
 
 #[test]
+fn a_short_timeout_needs_no_word_about_silence() {
+    let short = AgentFile::parse(&format!("{MINIMAL}timeout = \"10m\"\n")).unwrap();
+    assert_eq!(short.run.idle, Duration::from_secs(600));
+    assert!(AgentFile::parse(&format!("{MINIMAL}timeout = \"10m\"\nidle = \"11m\"\n")).is_err());
+}
+
+#[test]
 fn what_does_not_fit_the_adapter_is_named() {
     for (text, word) in [
         (PROMPT.replace("template", "tempalte"), "tempalte"),

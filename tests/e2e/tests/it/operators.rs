@@ -41,6 +41,57 @@ async fn a_starter_is_approved_booked_and_looked_at_and_a_broken_neighbour_stops
     .await
 }
 
+#[tokio::test]
+async fn an_agent_without_code_earns() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("writer");
+    let made = Command::new(testkit::bin("steward")?)
+        .args(["agents", "init", "--template", "prompt"])
+        .arg(&folder)
+        .status()?;
+    ensure!(made.success(), "init failed");
+    let file = folder.join("agent.toml");
+    let text = std::fs::read_to_string(&file)?.replace("mode = \"ask\"", "mode = \"auto\"");
+    std::fs::write(&file, text)?;
+    let options = Options {
+        agents: vec![folder],
+        ..Options::default()
+    };
+    run(options, async |stack| {
+        let steward = stack.steward()?;
+        stack.market()?.post_automatic(2).await?;
+        stack.settled(2, SOON).await?;
+        let list = steward.json(&["contracts", "list"]).await?;
+        let costs = array(&list, "contracts")
+            .iter()
+            .map(|contract| number(contract, "cost_micro_usd"));
+        ensure!(
+            costs.clone().count() == 2 && costs.min() > Some(0),
+            "its model calls are metered: {list}"
+        );
+        a_setup_that_fails_is_refused(&steward, dir.path()).await
+    })
+    .await
+}
+
+/// Better now than with a funded contract.
+async fn a_setup_that_fails_is_refused(steward: &Steward, dir: &Path) -> Result<()> {
+    let folder = dir.join("unready");
+    std::fs::create_dir(&folder)?;
+    let setup = "setup = [\"sh\", \"-c\", \"echo no compiler here >&2; exit 3\"]";
+    let text = format!("name = \"unready\"\n[run]\n{setup}\ncommand = [\"python3\", \"-c\", \"pass\"]\n");
+    std::fs::write(folder.join("agent.toml"), text)?;
+    let refused = steward
+        .run(&["agents", "add", folder.to_str().context("a path")?])
+        .await?;
+    ensure!(
+        refused.code == 4 && refused.stderr.contains("no compiler here") && refused.stderr.contains("--force"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}
+
 async fn approve_the_bid(steward: &Steward) -> Result<()> {
     let waiting = eventually(SOON, "a bid that waits", || async {
         let list = steward.json(&["approvals", "list"]).await?;

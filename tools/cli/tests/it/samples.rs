@@ -6,6 +6,8 @@ use std::path::Path;
 
 use crate::trial::{examples, is_installed, report, steward};
 
+const EVERY: [&str; 4] = ["work", "revise", "reply", "propose"];
+
 /// The sample with what was fetched for it; nothing where it could not be.
 fn prepared(name: &str, needed: &str) -> Option<tempfile::TempDir> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,8 +41,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn does_every_kind(folder: &Path, model: &str) {
-    for kind in ["work", "revise", "reply", "propose"] {
+fn does(folder: &Path, model: &str, kinds: &[&str]) {
+    for kind in kinds {
         let (report, code) = report(&steward(
             &["agents", "test", folder.to_str().unwrap(), "--json", "--kind", kind],
             &[],
@@ -54,27 +56,28 @@ fn does_every_kind(folder: &Path, model: &str) {
 #[test]
 fn the_official_openai_client_works_unchanged() {
     if let Some(folder) = prepared("openai", "wheels") {
-        does_every_kind(folder.path(), "gpt-4o-mini");
+        // Each is set up anew: the virtual environment takes its time.
+        does(folder.path(), "gpt-4o-mini", &["work"]);
     }
 }
 
 #[test]
 fn the_official_anthropic_client_works_unchanged() {
     if let Some(folder) = prepared("anthropic", "node_modules") {
-        does_every_kind(folder.path(), "claude-haiku-4-5");
+        does(folder.path(), "claude-haiku-4-5", &["work", "reply"]);
     }
 }
 
 #[test]
 fn a_compiled_agent_works_with_the_standard_library_alone() {
     if let Some(folder) = prepared("rust", "agent") {
-        does_every_kind(folder.path(), "gpt-4o-mini");
+        does(folder.path(), "gpt-4o-mini", &EVERY);
     }
 }
 
 #[test]
 fn the_node_agent_works_without_packages() {
     if is_installed("node") {
-        does_every_kind(&examples().join("agents/node"), "gpt-4o-mini");
+        does(&examples().join("agents/node"), "gpt-4o-mini", &EVERY);
     }
 }
