@@ -1,5 +1,7 @@
 //! From the start of an agent's process to the end of all of them.
 
+mod checkpoint;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,9 @@ use super::pipe::{Heard, Line, Pipe};
 use super::voice::Voice;
 use super::{Activity, Run, Way, stopped};
 use crate::leases::Stop;
-use crate::protocol::event::MAX_CHECKPOINT;
 use crate::sandbox::{Process, Usage};
 use crate::workspace::Workspace;
-use crate::{artefacts, folders, metrics};
+use crate::{folders, metrics};
 
 /// Between SIGTERM and SIGKILL for a run somebody wants gone: within 2 s of the wish nothing is left.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -336,48 +337,6 @@ impl Watch<'_> {
             Said::Message { text, key } => self.voice.message(text, key),
             Said::Warning(text) => self.warn(&text),
             Said::Checkpoint { data, files } => self.checkpoint(data, &files).await,
-        }
-    }
-
-    /// Files of a checkpoint go up first: it must not name what nobody has.
-    async fn checkpoint(&mut self, data: serde_json::Value, names: &[String]) {
-        let run = self.run;
-        let caps = &run.parts.config.caps;
-        let bounds = artefacts::Bounds {
-            files: caps.files,
-            bytes: caps.files_bytes,
-        };
-        let (owner, out) = (run.owner(self.space), self.space.out());
-        let sending = artefacts::deliver(
-            &run.parts.scheduler,
-            &run.parts.tasks,
-            &owner,
-            &out,
-            names,
-            bounds,
-            |_| {},
-        );
-        let sent = tokio::select! {
-            sent = timeout(run.parts.config.scheduler.deadline, sending) => sent,
-            _ = stopped(run.stop.clone(), &[Stop::Drain]) => return,
-        };
-        match sent {
-            Ok(Ok(files)) => {
-                let files: Vec<serde_json::Value> = files
-                    .iter()
-                    .map(|file| serde_json::json!({"name": file.name, "sha256": file.sha256, "bytes": file.bytes}))
-                    .collect();
-                let json = serde_json::json!({"data": data, "files": files}).to_string();
-                if json.len() > MAX_CHECKPOINT {
-                    self.warn(&format!(
-                        "a checkpoint is dropped: with its files' names it is longer than {MAX_CHECKPOINT} bytes"
-                    ));
-                } else {
-                    self.voice.checkpoint(json);
-                }
-            }
-            Ok(Err(error)) => self.warn(&format!("a checkpoint is dropped: {error}")),
-            Err(_elapsed) => self.warn("a checkpoint is dropped: its files could not be sent up in time"),
         }
     }
 

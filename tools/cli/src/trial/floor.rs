@@ -104,6 +104,7 @@ impl Floor {
             gateway_credential: random()?,
             inputs: inputs.iter().map(|(input, _)| input.clone()).collect(),
             traceparent: String::new(),
+            slots: 1,
         };
         let mut files: BTreeMap<String, Bytes> = inputs
             .into_iter()
@@ -198,6 +199,7 @@ impl Desk {
                     Event::Message(message) => ("message", message.text),
                     Event::CheckpointJson(text) => ("checkpoint", text),
                     Event::Log(text) => ("log", text),
+                    Event::Output(text) => ("output", text),
                 };
                 // Nobody listens any more only when the trial is over.
                 let _over = self.news.send(News::Said(Said { kind, text })).await;

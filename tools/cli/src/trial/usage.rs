@@ -179,8 +179,8 @@ mod tests {
         let mut spent = Spent::default();
         let tokens = Tokens {
             input: 1_000_000,
-            cached: 0,
             output: 1_000_000,
+            ..Tokens::default()
         };
         spent.add("gpt-4o-mini", tokens);
         spent.add("home-made", tokens);
