@@ -25,6 +25,7 @@ pub mod gigs;
 pub mod holds;
 pub mod ids;
 pub mod inbox;
+pub mod inputs;
 pub mod intake;
 pub mod ledger;
 pub mod messages;

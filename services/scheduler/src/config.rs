@@ -48,6 +48,8 @@ pub struct Config {
     pub runs: Runs,
     /// Files.
     pub objects: Objects,
+    /// Files clients send.
+    pub attachments: Attachments,
     /// Reading what no webhook told.
     pub reconcile: Reconcile,
     /// The daily look at whether the marketplace still speaks as it did.
@@ -246,6 +248,29 @@ pub struct Objects {
     pub bundle_bytes: u64,
     /// The largest artefact, bytes.
     pub artefact_bytes: u64,
+}
+
+/// `[attachments]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachments {
+    /// The largest file, bytes.
+    pub file_bytes: u64,
+    /// Files of one contract.
+    pub files: usize,
+    /// Bytes of all files of one contract.
+    pub contract_bytes: u64,
+    /// How long one try may take.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Tries before a file is given up.
+    pub tries: u64,
+    /// How long a run waits for what came with a message.
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+    /// How long a run waits to be told whether anything came with a message.
+    #[serde(with = "humantime_serde")]
+    pub unread: Duration,
 }
 
 /// `[reconcile]`

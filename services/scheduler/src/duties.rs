@@ -7,6 +7,7 @@ use store::duties::{self, Duty};
 use store::{agents, run_tx};
 use tokio::sync::Semaphore;
 
+use crate::attachments::{self, Fetcher};
 use crate::billing::Billing;
 use crate::canary;
 use crate::desk::Desk;
@@ -39,6 +40,7 @@ pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> R
         reconcile::PROPOSALS,
         reconcile::MESSAGES,
         reconcile::DELIVERIES,
+        attachments::FILES,
     ] {
         duties::ensure(tx, duty, agent).await?;
     }
@@ -57,6 +59,8 @@ pub async fn ensure_for_agent(tx: &mut store::Tx, desk: &Desk, agent: &str) -> R
 pub struct Means {
     /// Reads the marketplace.
     pub reader: Arc<Reader>,
+    /// Fetches what clients sent.
+    pub fetcher: Arc<Fetcher>,
     /// Bytes whose rows retention removes.
     pub objects: Objects,
     /// Knows how the providers of models fare.
@@ -137,6 +141,7 @@ async fn work(desk: &Desk, means: &Means, duty: &Duty) {
             reconcile::MESSAGES => reader.messages(&duty.key).await,
             reconcile::GIGS => reader.gigs(&duty.key).await,
             reconcile::DELIVERIES => reader.deliveries(&duty.key).await,
+            attachments::FILES => means.fetcher.look(&duty.key).await,
             canary::CANARY => canary::look(&reader.caller(), &duty.key).await,
             retention::RETENTION => retention::sweep(desk, &means.objects).await,
             outages::PROVIDERS => outages::look(desk, &means.billing).await,

@@ -14,14 +14,18 @@ use store::messages::Message;
 use store::runs::Run;
 use uuid::Uuid;
 
+use crate::attachments;
 use crate::error::Error;
-use crate::payload;
+use crate::objects::Folder;
+use crate::payload::{self, Attachment};
 use crate::work::Floor;
 
 /// Messages an agent is shown, the newest ones.
 const MESSAGES: usize = 100;
 /// Where the files of the delivery before lie, below the workspace.
 const PREVIOUS: &str = "previous";
+/// The type of a file whose sender told none.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// Where files of a checkpoint lie again: an agent keeps what lies in its folder of deliverables.
 const OUT: &str = "out";
 
@@ -33,6 +37,7 @@ pub struct Job {
     contract: Option<Contract>,
     gig: Option<Gig>,
     messages: Vec<Message>,
+    files: Vec<Attachment>,
     previous: Option<Delivery>,
     run_id: Uuid,
 }
@@ -62,12 +67,14 @@ impl Job {
             Some(id) => store::messages::list(store, id).await?,
             None => Vec::new(),
         };
+        let files = sent(store, run).await?;
         let previous = previous(store, run).await?;
         Ok(Self {
             spec,
             contract,
             gig,
             messages,
+            files,
             previous,
             run_id: run.id,
         })
@@ -83,7 +90,8 @@ impl Job {
     /// The files to place in the workspace before the agent starts.
     #[must_use]
     pub fn inputs(&self, run: &Run) -> Vec<InputFile> {
-        placed(self.previous.as_ref(), run)
+        let placed = placed(self.previous.as_ref(), &self.files, run);
+        placed.into_iter().map(|(_, input)| input).collect()
     }
 
     /// What it pays: the contract's amount, or the gig's budget.
@@ -97,12 +105,13 @@ impl Job {
     }
 }
 
-/// The inputs of a run, and nothing else: what its holder may read.
+/// The inputs of a run and where their bytes are kept, and nothing else: what its holder may read.
 ///
 /// # Errors
 /// When the store is away.
-pub async fn inputs(store: &Store, run: &Run) -> Result<Vec<InputFile>, Error> {
-    Ok(placed(previous(store, run).await?.as_ref(), run))
+pub async fn inputs(store: &Store, run: &Run) -> Result<Vec<(Folder, InputFile)>, Error> {
+    let (previous, files) = (previous(store, run).await?, sent(store, run).await?);
+    Ok(placed(previous.as_ref(), &files, run))
 }
 
 /// The job as JSON. `budget` and `remaining` are micro US dollars for model calls.
@@ -119,7 +128,7 @@ pub fn write(run: &Run, job: &Job, budget: i64, remaining: i64) -> anyhow::Resul
         "contract": job.contract.as_ref().map(contract),
         "gig": job.gig.as_ref().map(gig),
         "messages": job.messages.iter().rev().take(MESSAGES).rev().map(message).collect::<Vec<_>>(),
-        "attachments": [],
+        "attachments": job.files.iter().map(attachment).collect::<Vec<_>>(),
         "budget": { "llm_micro_usd": budget, "remaining_micro_usd": remaining },
     });
     if run.kind == Kind::Revise {
@@ -151,19 +160,35 @@ async fn previous(store: &Store, run: &Run) -> Result<Option<Delivery>, Error> {
     }
 }
 
-fn placed(previous: Option<&Delivery>, run: &Run) -> Vec<InputFile> {
+/// What came with messages of a run's contract, oldest first.
+async fn sent(store: &Store, run: &Run) -> Result<Vec<Attachment>, Error> {
+    let Some(contract) = run.contract_id else {
+        return Ok(Vec::new());
+    };
+    let messages = store::inputs::of_contract(store, contract).await?;
+    let files = messages
+        .iter()
+        .flat_map(|message| payload::attachments(Some(&message.attachments)));
+    Ok(files.collect())
+}
+
+fn placed(previous: Option<&Delivery>, files: &[Attachment], run: &Run) -> Vec<(Folder, InputFile)> {
+    let input = |folder, path, sha256: &str, bytes| {
+        let sha256 = sha256.to_owned();
+        (folder, InputFile { path, sha256, bytes })
+    };
     let delivered = previous.into_iter().flat_map(|delivery| &delivery.files);
-    let delivered = delivered.map(|file| InputFile {
-        path: format!("{PREVIOUS}/{}", file.name),
-        sha256: file.sha256.clone(),
-        bytes: u64::try_from(file.bytes).unwrap_or(0),
+    let delivered = delivered.map(|file| {
+        let (path, bytes) = (
+            format!("{PREVIOUS}/{}", file.name),
+            u64::try_from(file.bytes).unwrap_or(0),
+        );
+        input(Folder::Artefacts, path, &file.sha256, bytes)
     });
-    let kept = kept(run).map(|(name, sha256, bytes)| InputFile {
-        path: format!("{OUT}/{name}"),
-        sha256: sha256.to_owned(),
-        bytes,
-    });
-    delivered.chain(kept).collect()
+    let kept = kept(run).map(|(name, sha256, bytes)| input(Folder::Artefacts, format!("{OUT}/{name}"), sha256, bytes));
+    let sent = files.iter().filter(|file| file.is_here());
+    let sent = sent.map(|file| input(Folder::Inputs, file.path.clone(), &file.sha256, file.bytes));
+    delivered.chain(kept).chain(sent).collect()
 }
 
 /// Files of the last checkpoint, as the executor that sent them up told: name below out/, hash and size.
@@ -219,8 +244,36 @@ fn message(message: &Message) -> Value {
         "from": message.side,
         "text": message.body,
         "at": time(message.at),
-        "attachments": payload::attachments(message.attachments.as_ref()),
+        "attachments": payload::attachments(message.attachments.as_ref()).iter().map(told).collect::<Vec<_>>(),
     })
+}
+
+/// What the platform tells of a file, and where it lies if it is here.
+fn told(file: &Attachment) -> Value {
+    let mut value = json!({ "url": file.url, "name": file.name, "mime": file.mime, "size": file.size });
+    if file.is_here() {
+        value["path"] = file.path.clone().into();
+    }
+    value
+}
+
+/// A file in the workspace, or why it is missing there.
+fn attachment(file: &Attachment) -> Value {
+    let mut value = json!({
+        "path": file.path,
+        "name": file.name,
+        "type": if file.mime.is_empty() { UNKNOWN_TYPE } else { &file.mime },
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+    });
+    if !file.is_here() {
+        for unknown in ["path", "sha256"] {
+            value[unknown] = Value::Null;
+        }
+        value["bytes"] = file.size.into();
+        value["error"] = attachments::missing(file).into();
+    }
+    value
 }
 
 fn time(at: DateTime<Utc>) -> String {

@@ -20,6 +20,7 @@ use boot::{Build, Context, OnExit, Restart};
 use store::{Store, deployments};
 
 pub mod api;
+pub mod attachments;
 pub mod bidding;
 pub mod billing;
 pub mod budget;
@@ -98,6 +99,7 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
     );
     let means = duties::Means {
         reader: Arc::new(reconcile::Reader::new(Arc::clone(&desk), market)),
+        fetcher: Arc::new(attachments::Fetcher::new(Arc::clone(&desk), kept.0.clone())?),
         objects: kept.0,
         billing: kept.1,
     };

@@ -16,6 +16,8 @@ pub const BIDS: &str = "steward_scheduler_bids_total";
 pub const DUTIES: &str = "steward_scheduler_duties_total";
 /// Webhooks that never came and were taken from the marketplace's log.
 pub const HEALED: &str = "steward_scheduler_webhooks_healed_total";
+/// Tries to fetch a client's file, by `outcome`.
+pub const FETCHED: &str = "steward_scheduler_attachments_total";
 /// Rows removed by retention, by `table`.
 pub const RETIRED: &str = "steward_scheduler_retired_rows_total";
 /// Unprocessed inbox rows.
@@ -62,6 +64,7 @@ pub(crate) fn describe() {
         HEALED,
         "Webhooks that never came and were taken from the marketplace's log"
     );
+    describe_counter!(FETCHED, "Tries to fetch a client's file, by outcome");
     describe_counter!(RETIRED, "Rows removed by retention, by table");
     describe_gauge!(INBOX_OPEN, "Unprocessed inbox rows");
     describe_gauge!(INBOX_OLDEST, Unit::Seconds, "Age of the oldest unprocessed inbox row");

@@ -1,4 +1,4 @@
-//! Bytes that belong to rows: bundles and artefacts, named by the SHA-256 of what they hold.
+//! Bytes that belong to rows: bundles, artefacts and what clients sent, named by the SHA-256 of what they hold.
 //!
 //! Content-addressed, so a repeat of an upload changes nothing and nothing is ever overwritten by something else.
 
@@ -21,6 +21,8 @@ pub enum Folder {
     Bundles,
     /// What runs produced.
     Artefacts,
+    /// What clients sent.
+    Inputs,
 }
 
 impl Folder {
@@ -28,6 +30,7 @@ impl Folder {
         match self {
             Self::Bundles => "bundles",
             Self::Artefacts => "artefacts",
+            Self::Inputs => "inputs",
         }
     }
 }

@@ -84,8 +84,8 @@ pub fn read<T: DeserializeOwned>(payload: &Value) -> Result<T, String> {
     T::deserialize(payload).map_err(|error| format!("the effect's payload cannot be read: {error}"))
 }
 
-/// A file sent with a message, as the row, the job file and the thread show it. Nobody has fetched it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A file sent with a message: what the platform tells of it, and what became of fetching it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Where the platform keeps it; empty when it told no address.
     #[serde(default)]
@@ -99,6 +99,26 @@ pub struct Attachment {
     /// Bytes, as the platform says; 0 when it does not.
     #[serde(default)]
     pub size: u64,
+    /// Where it lies below an agent's workspace, once it was fetched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Of the bytes that came, hex, once it was fetched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// How many came.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
+    /// How often it could not be fetched.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u64,
+    /// Why nobody tries any more.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Attachment {
@@ -106,6 +126,18 @@ impl Attachment {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.url.starts_with("https://") || self.url.starts_with("http://")
+    }
+
+    /// Whether it was fetched.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        !self.sha256.is_empty()
+    }
+
+    /// Whether it is still to be fetched.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_readable() && !self.is_here() && self.error.is_empty()
     }
 }
 

@@ -66,7 +66,11 @@ pub async fn sweep(desk: &Desk, objects: &Objects) -> Result<Duration, Error> {
 /// # Errors
 /// The store's, or the object store's.
 pub async fn bytes(desk: &Desk, objects: &Objects, age: TimeDelta) -> Result<(), Error> {
-    for (folder, kept) in [(Folder::Artefacts, Kept::Artefacts), (Folder::Bundles, Kept::Bundles)] {
+    for (folder, kept) in [
+        (Folder::Artefacts, Kept::Artefacts),
+        (Folder::Bundles, Kept::Bundles),
+        (Folder::Inputs, Kept::Inputs),
+    ] {
         let mut old = std::pin::pin!(objects.old(folder, age).try_chunks(OBJECTS));
         while let Some(names) = old.try_next().await.map_err(|cut| unusable(cut.1))? {
             if desk.soft.is_cancelled() {

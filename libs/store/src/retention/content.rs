@@ -16,6 +16,8 @@ pub enum Kept {
     Artefacts,
     /// Agent versions.
     Bundles,
+    /// What clients sent.
+    Inputs,
 }
 
 /// Closed effects; one whose successor is open stays.
@@ -195,6 +197,18 @@ pub async fn referenced(store: &Store, kept: Kept, sha256: &[String]) -> Result<
                 CROSS JOIN LATERAL jsonb_array_elements(
                     CASE jsonb_typeof(r.checkpoint->'files') WHEN 'array' THEN r.checkpoint->'files' ELSE '[]' END) AS file
                 WHERE r.finished_at IS NULL AND file->>'sha256' = ANY($1)",
+                sha256,
+            )
+            .fetch_all(&store.pool)
+            .await?
+        }
+        Kept::Inputs => {
+            sqlx::query_scalar!(
+                "-- retention::referenced
+                SELECT DISTINCT file ->> 'sha256' AS \"sha256!\"
+                FROM scheduler.messages AS m
+                CROSS JOIN LATERAL jsonb_array_elements(m.attachments) AS file
+                WHERE m.attachments <> '[]' AND file ->> 'sha256' = ANY($1)",
                 sha256,
             )
             .fetch_all(&store.pool)

@@ -11,6 +11,8 @@ type Findings = Result<(), Vec<String>>;
 /// Least length of a key or token.
 const SHORTEST_KEY: usize = 32;
 const SHORTEST_TOKEN: usize = 16;
+/// Fetched files are held whole in memory, one at a time, and executors take this much for one run.
+const LARGEST_INPUTS: u64 = 1 << 30;
 /// Between the longest call and the end of the courier's lease.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,19 @@ pub fn outside(config: &Config) -> Findings {
         .require(
             config.objects.bundle_bytes > 0 && config.objects.artefact_bytes > 0,
             "objects.bundle_bytes and objects.artefact_bytes must be more than nothing",
+        )
+        .require(
+            (1..=config.attachments.contract_bytes).contains(&config.attachments.file_bytes)
+                && config.attachments.contract_bytes <= LARGEST_INPUTS,
+            "attachments.file_bytes must lie between 1 and attachments.contract_bytes, and that be at most 1 GiB",
+        )
+        .require(
+            (1..=10).contains(&config.attachments.tries) && config.attachments.timeout >= Duration::from_secs(1),
+            "attachments.tries must lie between 1 and 10, and attachments.timeout be at least 1s",
+        )
+        .require(
+            config.attachments.timeout <= config.reconcile.deadline / 2,
+            "attachments.timeout must be at most half of reconcile.deadline",
         )
         .require(
             config.grpc.max_connection_age >= Duration::from_secs(60),

@@ -7,21 +7,18 @@ use std::time::Duration;
 use clawgig::wire::contract::{Attachment, Message, Sender};
 use clawgig::{Client, Collector};
 use serde_json::Value;
-use store::contracts as rows;
 use store::messages::{self, Side, ToRead};
-use store::{Tx, run_tx};
-use uuid::Uuid;
+use store::run_tx;
 
 use super::{Error, PAGES, Reader};
 use crate::reads::is_newest_first;
-use crate::{contracts, payload};
+use crate::wake::Topic;
+use crate::{attachments, payload};
 
 /// A message that is not found in its thread for this long is let go, seconds.
 const OLDEST: u32 = 24 * 3600;
 /// Between two looks for a message that is not found, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// Names of lost files that are told.
-const MOST_NAMED: usize = 10;
 /// The longest address and texts that are kept.
 const LONGEST_URL: usize = 2_048;
 const LONGEST_TEXT: usize = 300;
@@ -78,7 +75,7 @@ impl Reader {
             let found = search.matched(&thread);
             let missing = wanted.iter().filter(|row| found.iter().all(|(of, _)| of.id != row.id));
             youngest = missing.map(|row| row.age_secs).chain(youngest).min();
-            self.keep(&found).await?;
+            self.keep(agent, &found).await?;
         }
         Ok(youngest.map_or(settings.contracts_idle_every, |age| {
             pause(settings.contracts_every, age)
@@ -107,19 +104,29 @@ impl Reader {
     }
 
     /// Keeps what came with messages of one contract.
-    async fn keep(&self, found: &[(&ToRead, Value)]) -> Result<(), Error> {
+    async fn keep(&self, agent: &str, found: &[(&ToRead, Value)]) -> Result<(), Error> {
         let Some((first, _)) = found.first() else { return Ok(()) };
-        let is_lost = |(_, files): &(&ToRead, Value)| !unreadable(std::slice::from_ref(files)).is_empty();
-        let lost = found.iter().any(is_lost);
+        let has = |which: fn(&payload::Attachment) -> bool| {
+            let mut files = found.iter().flat_map(|(_, files)| payload::attachments(Some(files)));
+            files.any(|file| which(&file))
+        };
+        let lost = has(|file| !file.is_readable());
+        let awaited = has(payload::Attachment::is_awaited);
         run_tx!(self.desk.store, "reconcile_messages", crate::error::Error, |tx| {
             for (row, attachments) in found {
                 messages::attach(tx, row.id, attachments).await?;
             }
             if lost {
-                tell_of_lost_files(tx, first.contract_id).await?;
+                attachments::tell_of_lost(tx, first.contract_id).await?;
+            }
+            if awaited {
+                store::duties::hasten(tx, attachments::FILES, agent, Duration::ZERO).await?;
             }
             Ok(())
         })?;
+        if awaited {
+            self.desk.wake.wake(Topic::Duties);
+        }
         Ok(())
     }
 }
@@ -187,26 +194,6 @@ fn pause(every: Duration, age_secs: i64) -> Duration {
     age.min(LONGEST_PAUSE).max(every)
 }
 
-/// Only a human can ask for files nobody can fetch; when the contract is over nobody needs them.
-async fn tell_of_lost_files(tx: &mut Tx, contract: Uuid) -> Result<(), crate::error::Error> {
-    if rows::lock(tx, contract).await?.machine.state.is_final() {
-        return Ok(());
-    }
-    let lost = unreadable(&messages::attached(tx, contract).await?);
-    let names = lost.iter().map(|name| if name.is_empty() { "a file" } else { name });
-    let reason = format!(
-        "the client sent files the platform gives no address of: {}",
-        names.take(MOST_NAMED).collect::<Vec<_>>().join(", ")
-    );
-    contracts::attention(tx, contract, contracts::ATTACHMENTS, &reason).await
-}
-
-/// Names of files the platform told no address of.
-fn unreadable(lists: &[Value]) -> Vec<String> {
-    let files = lists.iter().flat_map(|list| payload::attachments(Some(list)));
-    files.filter(|file| !file.is_readable()).map(|file| file.name).collect()
-}
-
 /// What a row keeps of an attachment, as a list.
 pub(crate) fn kept(attachment: Option<&Attachment>) -> Value {
     let bounded = |text: &str| text.replace('\0', "").chars().take(LONGEST_TEXT).collect();
@@ -219,6 +206,7 @@ pub(crate) fn kept(attachment: Option<&Attachment>) -> Value {
             name: bounded(&file.name),
             mime: bounded(&file.mime),
             size: file.size,
+            ..payload::Attachment::default()
         })
         .into_iter()
         .collect();
@@ -228,6 +216,7 @@ pub(crate) fn kept(attachment: Option<&Attachment>) -> Value {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, Utc};
+    use uuid::Uuid;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! From a leased run to an assignment: its budget is opened at billing, its job is written.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{NaiveTime, Utc};
 use domain::money::MicroUsdc;
@@ -24,6 +24,9 @@ const AFTER_TIMEOUT: chrono::Duration = chrono::Duration::minutes(5);
 pub(super) const OUTAGE: Duration = Duration::from_secs(15);
 /// Pause before a run is leased again for which other runs may spend what is left of the day: one of them may have ended.
 const PROMISED: Duration = Duration::from_secs(30);
+/// Pause before a run is leased again whose client's files are on their way, and between two looks for them before that.
+const ON_THEIR_WAY: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(200);
 /// The kind of the notice that an agent's money of the day is used up.
 const DAY_NOTICE: &str = "budget";
 
@@ -42,6 +45,9 @@ enum Not {
     /// Perhaps when other runs of the agent have ended.
     #[error("other runs may still spend what is left of the day's money: it goes on when one of them ends")]
     Promised,
+    /// What came with a message is on its way.
+    #[error("files of the client are on their way: it goes on when they are here, or soon without them")]
+    Files,
     /// The executor left.
     #[error("the executor left")]
     Left,
@@ -98,6 +104,7 @@ pub(super) async fn assign(floor: Floor, run: Run, out: mpsc::Sender<Result<Sche
 }
 
 async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
+    files_are_here(floor, run).await?;
     let job = Job::load(floor, run).await?;
     let costs = floor.billing.costs(&[job.subject()]).await?;
     let spent = costs.get(&job.subject()).copied().unwrap_or(0);
@@ -129,6 +136,25 @@ async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
         traceparent: telemetry::current_traceparent().unwrap_or_default(),
         slots: job.spec.limits.slots,
     })
+}
+
+/// What came with messages is waited for: for a moment here, which mostly is enough, then in the queue.
+async fn files_are_here(floor: &Floor, run: &Run) -> Result<(), Not> {
+    let Some(contract) = run.contract_id else { return Ok(()) };
+    let desk = &floor.desk;
+    let settings = &desk.config.attachments;
+    // The lease runs meanwhile, and the books have to be asked within it too.
+    let end = Instant::now() + desk.config.runs.lease / 3;
+    loop {
+        let awaited = store::inputs::awaited(&desk.store, contract, settings.unread, settings.patience).await;
+        if !awaited.map_err(Error::from)? {
+            return Ok(());
+        }
+        if Instant::now() >= end || desk.soft.is_cancelled() {
+            return Err(Not::Files);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// A run called off while it was opened would have a right that nobody ends.
@@ -165,6 +191,7 @@ async fn give_back(floor: &Floor, run: &Run, why: &Not) {
         Not::Away(_) => Some(Command::PutOff(OUTAGE)),
         Not::Today => Some(Command::PutOff(until_midnight())),
         Not::Promised => Some(Command::PutOff(PROMISED)),
+        Not::Files => Some(Command::PutOff(ON_THEIR_WAY)),
         Not::Left => Some(Command::HandOver),
         Not::Lost => None,
     };

@@ -35,11 +35,11 @@ pub(super) async fn input(floor: &Floor, request: FetchInputRequest) -> Result<C
         other => of_store(other),
     })?;
     let inputs = jobs::inputs(&floor.desk.store, &row).await?;
-    if !inputs.iter().any(|input| input.sha256 == request.sha256) {
+    let Some((folder, _)) = inputs.iter().find(|(_, input)| input.sha256 == request.sha256) else {
         let why = format!("{} is no input of run {run}", request.sha256);
         return Err(status(Code::NotFound, "NOT_AN_INPUT", why));
-    }
-    chunks(&floor.objects, Folder::Artefacts, &request.sha256).await
+    };
+    chunks(&floor.objects, *folder, &request.sha256).await
 }
 
 /// An object in pieces a message holds.

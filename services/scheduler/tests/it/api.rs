@@ -167,7 +167,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
         (keyed.has_key, keyed.webhook_secrets, keyed.marketplace_id.as_str()),
         (true, 1, "m-2")
     );
-    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 6);
+    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 7);
     let kept = bench
         .rows("SELECT position('canary'::BYTEA IN api_key_sealed) AS at FROM scheduler.agents WHERE name = 'second'")
         .await;

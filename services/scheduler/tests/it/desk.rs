@@ -238,6 +238,8 @@ fn config(
         ("COURIER__LEASE", "10s".to_owned()),
         ("COURIER__FIRST_PAUSE", "100ms".to_owned()),
         ("RUNS__SWEEP", "200ms".to_owned()),
+        // Nobody reads threads unless the test does.
+        ("ATTACHMENTS__UNREAD", "0s".to_owned()),
         ("OBJECTS__DIR", folder.join("objects").display().to_string()),
     ];
     let env: BTreeMap<String, String> = set

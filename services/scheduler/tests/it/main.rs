@@ -8,6 +8,7 @@
 mod api;
 mod approvals;
 mod assignments;
+mod attachments;
 mod budget;
 mod canary;
 mod courier;

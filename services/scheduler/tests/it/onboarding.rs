@@ -106,7 +106,7 @@ async fn an_agent_is_registered_once_and_walks_to_ready() {
     let there = there(&bench, "second").await;
     assert_eq!(there[0]["id"].as_str(), agent.marketplace_id.as_deref());
     assert_eq!(there[0]["webhook_url"], registered.webhook_url);
-    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 6);
+    assert_eq!(bench.count("scheduler.duties WHERE key = 'second'").await, 7);
 
     let again = onboarding.register(order(true), "operator").await.unwrap_err();
     assert!(matches!(again, Error::No { no: No::Registered, .. }), "{again}");

@@ -13,6 +13,7 @@ use serde_json::json;
 use store::{contracts, run_tx};
 use testkit::eventually;
 
+use crate::attachments;
 use crate::desk::{Bench, PATIENCE};
 use crate::floor;
 use crate::ledger::Ledger;
@@ -162,6 +163,7 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
     for _replica in 0..2 {
         let means = scheduler::duties::Means {
             reader: Arc::clone(&reader),
+            fetcher: Arc::new(attachments::fetcher(&bench).await),
             objects: Objects::open(&bench.desk.config.objects.dir).await.unwrap(),
             billing: billing.clone(),
         };
@@ -169,12 +171,12 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
     }
     // Searches yield to what a read wished for, until it is done.
     bench.work();
-    // Proposals, contracts, messages, deliveries, providers and retention; gigs and the canary are due later.
+    // Proposals, contracts, messages, their files, deliveries, providers and retention; gigs and the canary are due later.
     eventually(PATIENCE, "every duty was done", async || {
         bench
             .count("scheduler.duties WHERE last_done_at IS NOT NULL AND token IS NULL AND due_at > now()")
             .await
-            == 6
+            == 7
     })
     .await
     .unwrap();

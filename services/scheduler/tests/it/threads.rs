@@ -21,7 +21,7 @@ use crate::desk::Bench;
 
 const NOTICE: &str = "scheduler.notices WHERE kind = 'attachments' AND resolved_at IS NULL";
 
-async fn read(bench: &Bench) -> Duration {
+pub async fn read(bench: &Bench) -> Duration {
     let market = Arc::new(Marketplace::new(Arc::clone(&bench.desk)).unwrap());
     let reader = Reader::new(Arc::clone(&bench.desk), market);
     reader.messages("demo").await.unwrap()
