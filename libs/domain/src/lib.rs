@@ -12,6 +12,7 @@ pub mod bidding;
 pub mod breaker;
 pub mod contract;
 pub mod day;
+pub mod deliverable;
 pub mod effect;
 pub mod ledger;
 pub mod message;

@@ -248,6 +248,8 @@ pub struct Objects {
     pub bundle_bytes: u64,
     /// The largest artefact, bytes.
     pub artefact_bytes: u64,
+    /// Files of one delivery.
+    pub delivery_files: usize,
 }
 
 /// `[attachments]`

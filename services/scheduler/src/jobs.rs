@@ -142,6 +142,11 @@ pub fn write(run: &Run, job: &Job, budget: i64, remaining: i64) -> anyhow::Resul
     } else if let Some(request) = &run.request {
         value["request"] = request.clone().into();
     }
+    if run.machine.failures > 0
+        && let Some(error) = &run.error
+    {
+        value["failure"] = error.clone().into();
+    }
     if let Some(checkpoint) = &run.checkpoint {
         let files = kept(run).map(|(name, sha256, bytes)| {
             json!({ "path": format!("{OUT}/{name}"), "name": name, "sha256": sha256, "bytes": bytes })

@@ -23,6 +23,7 @@ mod complete;
 mod deliver;
 mod events;
 mod files;
+mod rules;
 mod session;
 mod sessions;
 

@@ -41,6 +41,10 @@ pub fn outside(config: &Config) -> Findings {
             "objects.bundle_bytes and objects.artefact_bytes must be more than nothing",
         )
         .require(
+            (1..=1000).contains(&config.objects.delivery_files),
+            "objects.delivery_files must lie between 1 and 1000",
+        )
+        .require(
             (1..=config.attachments.contract_bytes).contains(&config.attachments.file_bytes)
                 && config.attachments.contract_bytes <= LARGEST_INPUTS,
             "attachments.file_bytes must lie between 1 and attachments.contract_bytes, and that be at most 1 GiB",

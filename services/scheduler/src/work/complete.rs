@@ -13,13 +13,16 @@ use store::runs::{self, Note, Run};
 use tonic::Status;
 
 use super::assign::OUTAGE;
-use super::{Floor, close, deliver, events};
+use super::{Floor, close, deliver, events, rules};
 use crate::error::Error;
 use crate::payload;
 use crate::wake::Topic;
 
 /// Sequence numbers of the executor end below this; the outcome comes after all of them.
 const LAST_SEQ: i64 = 999_999;
+
+/// Why an attempt failed is kept up to here, characters.
+pub(super) const LONGEST_ERROR: usize = 2000;
 
 /// Pause after an assignment that found no free slot: the next offer is on its way.
 const CROSSED: Duration = Duration::from_secs(1);
@@ -35,7 +38,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         .outcome
         .as_ref()
         .ok_or_else(|| status(Code::Invalid, "NO_OUTCOME", "an outcome is needed"))?;
-    let (command, note) = translate(outcome)?;
+    let (command, note) = rules::judge(floor, (run, token), translate(outcome)?).await?;
     // What was said may have been lost with a session; what is known already changes nothing.
     for event in &request.events {
         events::keep(floor, event.clone()).await;
@@ -91,7 +94,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
 
 fn translate(outcome: &Outcome) -> Result<(Command, Note), Status> {
     let failed = |error: String| Note {
-        error: Some(error.replace('\0', "").chars().take(2000).collect()),
+        error: Some(error.replace('\0', "").chars().take(LONGEST_ERROR).collect()),
         ..Note::default()
     };
     Ok(match outcome {

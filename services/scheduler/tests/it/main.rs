@@ -29,6 +29,7 @@ mod patience;
 mod reconcile;
 mod resumed;
 mod retention;
+mod rules;
 mod secrets;
 mod steering;
 mod threads;
