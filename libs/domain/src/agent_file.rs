@@ -247,7 +247,7 @@ pub struct Delivery {
     /// Contracts above this wait for a human; absent: 0 (always) in live mode, never with `--simulated`.
     #[serde(with = "optional_usdc", skip_serializing_if = "Option::is_none")]
     pub approve_above_usdc: Option<MicroUsdc>,
-    /// Commands run on out/ before delivery; none are offered by this release.
+    /// Command lines run in out/ before delivery, by a shell; all must end with 0.
     pub checks: Vec<String>,
 }
 

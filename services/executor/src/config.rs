@@ -112,6 +112,9 @@ pub struct Work {
     /// The longest `setup`.
     #[serde(with = "humantime_serde")]
     pub setup_timeout: Duration,
+    /// The longest check of a delivery.
+    #[serde(with = "humantime_serde")]
+    pub check_timeout: Duration,
 }
 
 /// `[isolation]`
@@ -232,8 +235,8 @@ impl boot::Settings for Config {
                 ),
             )
             .require(
-                work.setup_timeout > Duration::ZERO && work.bundles_kept > 0,
-                "work.setup_timeout and work.bundles_kept must be more than nothing",
+                !work.setup_timeout.is_zero() && !work.check_timeout.is_zero() && work.bundles_kept > 0,
+                "work.setup_timeout, work.check_timeout and work.bundles_kept must be more than nothing",
             )
             .require(
                 self.isolation.agent_uid_base >= 1000,

@@ -2,6 +2,7 @@
 
 mod activity;
 mod built_in;
+mod checks;
 mod decoy;
 mod denials;
 mod ending;

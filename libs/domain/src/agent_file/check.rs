@@ -11,6 +11,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 const MOST_SLOTS: u32 = 64;
 /// Most hosts an agent may reach.
 const MOST_HOSTS: usize = 100;
+/// Checks of one delivery.
+const MOST_CHECKS: usize = 20;
+/// Bytes of one's command line.
+const LONGEST_CHECK: usize = 1000;
 
 /// Everything wrong with the values, or `None`.
 pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
@@ -43,9 +47,7 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     if file.network.allow.len() > MOST_HOSTS {
         found.push(format!("network.allow: more than {MOST_HOSTS} hosts"));
     }
-    if !file.delivery.checks.is_empty() {
-        found.push("delivery.checks: this release runs no checks; leave it empty".to_owned());
-    }
+    checks(&file.delivery.checks, &mut found);
     if file
         .bidding
         .max_price_usdc
@@ -81,6 +83,21 @@ fn run(file: &AgentFile, found: &mut Vec<String>) {
     }
     if file.run.idle.is_zero() || file.run.idle > file.run.timeout {
         found.push("run.idle must be above 0 and at most run.timeout".to_owned());
+    }
+}
+
+fn checks(checks: &[String], found: &mut Vec<String>) {
+    if checks.len() > MOST_CHECKS {
+        found.push(format!("delivery.checks: at most {MOST_CHECKS} commands are run"));
+    }
+    for check in checks {
+        if check.trim().is_empty() || check.len() > LONGEST_CHECK || check.contains(char::is_control) {
+            let shown: String = check.chars().take(80).collect();
+            found.push(format!(
+                "delivery.checks: {shown:?} is no command line of 1 to {LONGEST_CHECK} bytes: write e.g. \"test -s \
+                 report.md\""
+            ));
+        }
     }
 }
 

@@ -122,3 +122,14 @@ fn what_does_not_fit_the_adapter_is_named() {
         assert!(error.contains(word), "{word} is not in {error}");
     }
 }
+
+#[test]
+fn checks_are_command_lines() {
+    let checks = |list: &str| AgentFile::parse(&format!("{MINIMAL}[delivery]\nchecks = {list}\n"));
+    let file = checks(r#"["test -s report.md", "python3 \"$STEWARD_BUNDLE/check.py\""]"#).unwrap();
+    assert_eq!(file.delivery.checks.len(), 2);
+    for wrong in [r#"[" "]"#, r#"["true\nfalse"]"#, &format!("[{}]", "'true',".repeat(21))] {
+        let error = checks(wrong).unwrap_err().to_string();
+        assert!(error.contains("delivery.checks"), "{error}");
+    }
+}

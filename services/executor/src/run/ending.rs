@@ -50,6 +50,7 @@ pub(super) enum Reason {
     Start,
     Budget,
     Memory,
+    Check,
 }
 
 /// Why the executor ended a process.
@@ -217,11 +218,11 @@ impl Ending {
         }
     }
 
-    /// What to log about it: our own words, except for an agent's exit, of which only the fact is told.
+    /// What to log about it: our own words, except for the exit of an agent or a check, of which only the fact is told.
     pub(super) fn detail(&self) -> &str {
         match self {
             Self::Failed {
-                reason: Reason::Exit | Reason::Budget,
+                reason: Reason::Exit | Reason::Budget | Reason::Check,
                 ..
             } => "",
             Self::Failed { detail, .. } => detail,
@@ -265,6 +266,7 @@ impl Reason {
             Self::Start => "start",
             Self::Budget => "budget",
             Self::Memory => "memory",
+            Self::Check => "check",
         }
     }
 }

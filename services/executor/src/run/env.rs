@@ -53,6 +53,14 @@ pub(super) fn of_run(
     env.into_iter().collect()
 }
 
+/// What a check of the operator's finds: as the agent, without models and events.
+pub(super) fn of_check(spec: &Spec, space: &Workspace, bundle: &Path, path: &str) -> Vec<(String, String)> {
+    let mut env = basic(spec, &space.work(), bundle, path);
+    drop(env.insert("STEWARD_JOB".to_owned(), text(&space.job())));
+    drop(env.insert("STEWARD_OUT".to_owned(), text(&space.out())));
+    env.into_iter().collect()
+}
+
 /// What `setup` finds: the bundle is its home, and there is no job.
 pub(super) fn of_setup(spec: &Spec, home: &Path, bundle: &Path, path: &str) -> Vec<(String, String)> {
     let mut env = basic(spec, home, bundle, path);

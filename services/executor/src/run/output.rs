@@ -91,6 +91,11 @@ impl Output {
         self.keep(format!("[steward] {line}\n").as_bytes());
     }
 
+    /// Adds the end of another log.
+    pub(super) fn append(&self, other: &Self) {
+        self.keep(other.text().as_bytes());
+    }
+
     /// The lines that look like events, and whether some were too many to hold. Once.
     pub(super) fn take_lines(&self) -> (Vec<Vec<u8>>, bool) {
         let mut kept = self.lock();

@@ -111,9 +111,6 @@ impl Run {
         proxy: Option<&Proxy>,
     ) -> Launch {
         let isolation = &self.parts.config.isolation;
-        let mut execute = vec![bundle.path().to_owned()];
-        execute.extend(isolation.readable.iter().filter(|path| path.exists()).cloned());
-        execute.extend(base_interpreter(bundle.path(), &spec.run.venv));
         let ways = Ways {
             gateway: gateway.address(),
             proxy: proxy.map(Proxy::address),
@@ -133,11 +130,11 @@ impl Run {
                     memory: Some(limits.memory),
                     pids: Some(u64::from(limits.pids)),
                     file_size: Some(limits.disk),
-                    cpu_secs: Some(self.cpu_secs()),
+                    cpu_secs: Some(cpu_secs(u64::from(self.assignment.timeout_secs))),
                     ..Limits::default()
                 },
                 files: Some(Files {
-                    execute,
+                    execute: self.executable(spec, bundle),
                     read: vec![space.job()],
                     write: vec![space.work()],
                     append: vec![space.events()],
@@ -151,7 +148,7 @@ impl Run {
     }
 
     /// A run of an endpoint needs the machine's network, and so the machine's namespaces.
-    fn spaces(&self, ports: &[u16]) -> bool {
+    pub(super) fn spaces(&self, ports: &[u16]) -> bool {
         let there = self.parts.sandbox.level() >= Level::Namespaces;
         if there && !ports.is_empty() {
             tracing::info!("the agent is an endpoint: this run shares the machine's network, at level landlock");
@@ -159,10 +156,13 @@ impl Run {
         there && ports.is_empty()
     }
 
-    /// What all processors can give one process until the run's time is up, and a little for its end.
-    fn cpu_secs(&self) -> u64 {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-        (u64::from(self.assignment.timeout_secs) + CPU_RESERVE).saturating_mul(processors)
+    /// Folders besides the system's whose programs may be run.
+    pub(super) fn executable(&self, spec: &Spec, bundle: &Bundle) -> Vec<PathBuf> {
+        let mut execute = vec![bundle.path().to_owned()];
+        let readable = &self.parts.config.isolation.readable;
+        execute.extend(readable.iter().filter(|path| path.exists()).cloned());
+        execute.extend(base_interpreter(bundle.path(), &spec.run.venv));
+        execute
     }
 
     async fn bundle(&self, spec: &Spec) -> Result<Bundle, Ending> {
@@ -235,6 +235,12 @@ fn open_to(launch: &mut Launch, ports: &[u16]) {
     if let Some(calls) = launch.policy.calls.as_mut() {
         calls.datagrams = !ports.is_empty();
     }
+}
+
+/// What all processors can give one process until its time is up, and a little for its end.
+pub(super) fn cpu_secs(timeout_secs: u64) -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    (timeout_secs + CPU_RESERVE).saturating_mul(processors)
 }
 
 /// It is not the agent's failure that nobody answers.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::agent_file::{Adapter, Http, Limits, Models, Network, Prompt, Run, endpoint};
+use domain::agent_file::{Adapter, Delivery, Http, Limits, Models, Network, Prompt, Run, endpoint};
 use serde::Deserialize;
 
 /// The agent as this executor sees it.
@@ -22,6 +22,8 @@ pub(super) struct Spec {
     pub(super) network: Network,
     #[serde(default)]
     pub(super) models: Models,
+    #[serde(default)]
+    pub(super) delivery: Delivery,
 }
 
 impl Spec {

@@ -16,6 +16,7 @@ use super::pipe::{Heard, Line, Pipe};
 use super::voice::Voice;
 use super::{Activity, Run, Way, stopped};
 use crate::leases::Stop;
+use crate::protocol::Kind;
 use crate::sandbox::{Process, Usage};
 use crate::workspace::Workspace;
 use crate::{folders, metrics};
@@ -96,9 +97,15 @@ impl Run {
         if let Some(used) = exited.used {
             self.tell_use(&used);
         }
+        // Nothing is asked of a model any more.
+        drop(prepared.gateway);
+        let ending = exited.ending(self.kind);
+        if matches!(&ending, Ending::Done(_)) && matches!(self.kind, Kind::Work | Kind::Revise) {
+            self.check(space, &prepared.spec, &prepared.bundle).await?;
+        }
         // The bundle was in use until here.
         drop(prepared.bundle);
-        Ok(exited.ending(self.kind))
+        Ok(ending)
     }
 
     /// What the run used, in its log and in the executor's.

@@ -6,6 +6,7 @@ mod bad_agents;
 #[cfg(target_os = "linux")]
 mod calls;
 mod cancel;
+mod checks;
 #[cfg(target_os = "linux")]
 mod escapes;
 mod events;
