@@ -166,8 +166,8 @@ fn read(path: &Path, limit: u64) -> Result<String, String> {
     Ok(text)
 }
 
-/// The files a job says lie in the workspace: (entry, path).
-fn files_of<'job>(job: &'job mut Value, work: &Path) -> Vec<(&'job mut Value, PathBuf)> {
+/// The files a job tells of: (entry, path); no path where a file did not come.
+fn files_of<'job>(job: &'job mut Value, work: &Path) -> Vec<(&'job mut Value, Option<PathBuf>)> {
     let Some(fields) = job.as_object_mut() else {
         return Vec::new();
     };
@@ -182,9 +182,8 @@ fn files_of<'job>(job: &'job mut Value, work: &Path) -> Vec<(&'job mut Value, Pa
             let path = entry["path"]
                 .as_str()
                 .and_then(|path| crate::protocol::name::relative(path).ok());
-            if let Some(path) = path {
-                found.push((entry, work.join(path)));
-            }
+            let path = path.map(|path| work.join(path));
+            found.push((entry, path));
         }
     }
     found

@@ -82,7 +82,14 @@ async fn fifty_calls_at_once_never_pass_the_cap() {
         .iter()
         .filter(|answer| answer.status() == StatusCode::PAYMENT_REQUIRED)
         .count();
-    assert_eq!(paid + refused, 50);
+    // On a crowded machine the books may keep some waiting for longer than an agent is.
+    let later = answers
+        .iter()
+        .filter(|answer| {
+            answer.status() == StatusCode::SERVICE_UNAVAILABLE && answer.headers().contains_key("retry-after")
+        })
+        .count();
+    assert_eq!(paid + refused + later, 50);
     assert!((5..=8).contains(&paid), "{paid} calls went through");
     assert_eq!(stack.provider.calls().len(), paid);
     let (spent, held) = stack.balance(&run).await;

@@ -147,6 +147,8 @@ fn file(task: &Task, fields: &Map<String, Value>) -> Result<(), String> {
 fn add_files(job: &mut Value, task: &Task) {
     let mut left = ALL_FILES;
     for (entry, path) in files_of(job, &task.work) {
+        // One that did not come says so itself.
+        let Some(path) = path else { continue };
         let fits = path
             .metadata()
             .is_ok_and(|file| file.is_file() && file.len() <= left as u64);

@@ -159,11 +159,12 @@ fn words(answer: &Value) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Puts the text of text files beside their names.
+/// Puts the text of text files beside their names; none beside the others, so that a template may name it.
 fn add_texts(job: &mut Value, work: &Path) {
     let mut left = ALL_TEXT;
     for (entry, path) in files_of(job, work) {
-        let text = text_of(&path, left.min(FILE_TEXT)).unwrap_or_default();
+        let text = path.and_then(|path| text_of(&path, left.min(FILE_TEXT)));
+        let text = text.unwrap_or_default();
         left -= text.len();
         entry["text"] = text.into();
     }
@@ -211,7 +212,7 @@ mod tests {
         let text = |at: usize| job["attachments"][at]["text"].as_str();
         assert_eq!(
             (text(0), text(1), text(3), text(4)),
-            (Some("häll"), Some(""), None, Some(""))
+            (Some("häll"), Some(""), Some(""), Some(""))
         );
         assert_eq!(text(2).unwrap().len(), FILE_TEXT);
     }

@@ -79,10 +79,11 @@ impl Run {
         note(process.footprint().leader())?;
         // Nothing is behind the gateway of a check.
         drop(process.listeners());
-        let output = Arc::new(Output::new(self.parts.config.caps.output_bytes));
+        let cap = self.parts.config.caps.output_bytes;
+        let (printed, complained) = (Arc::new(Output::new(cap)), Arc::new(Output::new(cap)));
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let listen = async {
-            let (out, err) = (Arc::clone(&output), Arc::clone(&output));
+            let (out, err) = (Arc::clone(&printed), Arc::clone(&complained));
             let out = async move {
                 if let Some(pipe) = stdout {
                     out.listen(pipe, false, Activity::new()).await;
@@ -99,17 +100,22 @@ impl Run {
         let end = async {
             let ended = tokio::select! {
                 ended = tokio::time::timeout(limit, process.wait()) => Some(ended),
-                () = output.flooded.cancelled() => None,
+                () = printed.flooded.cancelled() => None,
+                () = complained.flooded.cancelled() => None,
             };
             process.kill();
             let _none_left = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
             ended
         };
         let (ended, ()) = tokio::join!(end, listen);
-        self.output.append(&output);
+        self.output.append(&printed);
+        self.output.append(&complained);
+        // Two pipes have no order between them: a complaint says more.
+        let last = [&complained, &printed].map(|output| output.last_line());
+        let last = last.iter().find(|line| !line.is_empty()).map_or("", String::as_str);
         match ended {
             Some(Ok(Ok(status))) if status.success() => Ok(()),
-            Some(Ok(Ok(status))) => Err(told(status, &output.last_line())),
+            Some(Ok(Ok(status))) => Err(told(status, last)),
             Some(Ok(Err(error))) => Err(format!("could not be waited for: {error}")),
             Some(Err(_elapsed)) => Err(format!("took longer than {}", humantime::format_duration(limit))),
             None => Err("printed more than is allowed".to_owned()),

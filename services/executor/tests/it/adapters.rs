@@ -97,7 +97,7 @@ async fn what_keeps_a_prompt_from_an_answer_is_its_outcome() {
     for (mood, expected) in [
         (Mood::Status(402), "budget"),
         (Mood::Status(400), "refused the request with 400"),
-        (Mood::Later, "RetryLater(RetryLater { after_secs: 120 })"),
+        (Mood::Later, "RetryLater(RetryLater { after_secs: 120"),
         (Mood::CutShort, "raise prompt.max_tokens"),
     ] {
         stack.model.mood(mood);

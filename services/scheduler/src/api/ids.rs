@@ -23,7 +23,7 @@ impl Api {
         let one = table.one();
         let bad = || {
             let why =
-                format!("{text:?} is no id of a {one}: write it whole, or its beginning of at least {FEWEST} digits");
+                format!("{text:?} is no {one}'s id: write it whole, or its beginning of at least {FEWEST} digits");
             status(Code::Invalid, "BAD_ID", why)
         };
         let (first, last) = range(text).ok_or_else(bad)?;

@@ -86,6 +86,10 @@ impl Onboarding {
             ),
             // Somebody is there, and wants a key, or fewer requests from this address.
             (_, Some(status @ (401 | 403 | 429))) => Found::Ok(format!("{base} answers ({status} without a key)")),
+            (_, Some(500..)) => Found::Fail(
+                error.to_string(),
+                "it fails on its side: nothing to do here but wait; work goes on by itself when it is back".to_owned(),
+            ),
             _ => Found::Fail(
                 error.to_string(),
                 "set marketplace.base_url in config/scheduler.toml, or look at this machine's network".to_owned(),
@@ -249,7 +253,11 @@ fn as_finding(name: &str, check: Check, error: Error) -> Result<Found, Error> {
         Error::Client(marketplace::Error::NoKey(_)) => Found::Skip("there is no key".to_owned()),
         Error::Client(marketplace::Error::Client(_)) => Found::Fail(error.to_string(), link()),
         Error::Denied(Denied::Stopped(_)) if check == Check::Key => {
-            Found::Fail(error.to_string(), format!("steward agents resume {name}"))
+            let mend = format!(
+                "{}; or, if the key was right all along, steward agents resume {name}",
+                link()
+            );
+            Found::Fail(error.to_string(), mend)
         }
         Error::Denied(Denied::Stopped(_)) => Found::Skip("calls with this key are stopped".to_owned()),
         Error::Denied(Denied::Wait(_)) => Found::Fail(error.to_string(), "try again in a minute".to_owned()),

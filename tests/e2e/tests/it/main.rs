@@ -5,6 +5,7 @@ mod agents;
 mod answers;
 mod budget;
 mod crashes;
+mod crowd;
 mod dialects;
 mod happy;
 mod hints;

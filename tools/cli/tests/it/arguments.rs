@@ -34,10 +34,11 @@ fn commands() -> String {
 #[test]
 fn the_commands_scripts_know_keep_their_names() {
     let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|init|test|env|link|register|readiness|verify-email|\
-                 webhooks|claim-link|resume|list|mode|endpoint-key|remove\ngigs list|show\ncontracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
+                 webhooks|claim-link|resume|list|mode|versions|rollback|endpoint-key|remove\ngigs list|show\n\
+                 contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
-                 effects list|show|approve|refuse\nconsole\nledger check|explain|statement\ndoctor live\nsmoke\n\
-                 api drift\nprices list|set\ndeployments list\nversion\ncompletions";
+                 effects list|show|approve|refuse\nconsole\nledger check|explain|statement\ndoctor live|sandbox\nsmoke\n\
+                 api drift\nprices list|set\nexecutors list|drain\ndeployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
 
