@@ -12,6 +12,7 @@ function brief(job) {
   const gig = job.gig ?? {};
   const parts = [`Title: ${gig.title ?? ""}`, `Description:\n${gig.description ?? ""}`];
   for (const message of job.messages ?? []) parts.push(`${message.from}: ${message.text}`);
+  parts.push(...steward.attached());
   if (job.previous) parts.push(`The client asks: ${job.previous.request ?? ""}`);
   return parts.join("\n\n");
 }

@@ -22,6 +22,17 @@ export function job() {
   return read;
 }
 
+/** What the client sent, one text for each file: the beginning of text files, the name and size of others. */
+export function attached(longest = 64 * 1024) {
+  return (job().attachments ?? []).map((file) => {
+    if (!file.path) return `The client sent ${file.name}, but it could not be fetched: ${file.error}`;
+    const body = readFileSync(file.path).subarray(0, longest);
+    if (body.includes(0)) return `The client sent ${file.path} (${file.bytes} bytes, no text).`;
+    const cut = file.bytes > body.length ? " (its beginning)" : "";
+    return `The client sent ${file.path}${cut}:\n${body.toString("utf8")}`;
+  });
+}
+
 /** Tells people who watch how far the work is. */
 export function progress(text) {
   say({ type: "progress", text: String(text) });
@@ -42,7 +53,7 @@ export function wait(timeout = "24h") {
   say({ type: "wait", for: "message", timeout });
 }
 
-/** Asks for another try later. Exit with 0 afterwards. */
+/** Asks for another try later; it uses no attempt up. Exit with 0 afterwards. */
 export function retry(after = "10m") {
   say({ type: "retry", after });
 }

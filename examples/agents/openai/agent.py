@@ -16,6 +16,7 @@ def brief(job):
     gig = job.get("gig") or {}
     parts = [f"Title: {gig.get('title', '')}", f"Description:\n{gig.get('description', '')}"]
     parts += [f"{message['from']}: {message['text']}" for message in job.get("messages") or []]
+    parts += steward.attached()
     if job.get("previous"):
         parts.append(f"The client asks: {job['previous'].get('request', '')}")
     return "\n\n".join(parts)

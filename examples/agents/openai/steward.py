@@ -33,6 +33,23 @@ def job():
     return _job
 
 
+def attached(longest=64 * 1024):
+    """What the client sent, one text for each file: the beginning of text files, the name and size of others."""
+    texts = []
+    for file in job().get("attachments") or []:
+        if not file.get("path"):
+            texts.append(f"The client sent {file['name']}, but it could not be fetched: {file.get('error')}")
+            continue
+        with open(file["path"], "rb") as opened:
+            body = opened.read(longest)
+        if b"\0" in body:
+            texts.append(f"The client sent {file['path']} ({file['bytes']} bytes, no text).")
+        else:
+            cut = " (its beginning)" if file["bytes"] > len(body) else ""
+            texts.append(f"The client sent {file['path']}{cut}:\n" + body.decode("utf-8", "replace"))
+    return texts
+
+
 def progress(text):
     """Tells people who watch how far the work is."""
     _say({"type": "progress", "text": str(text)})
@@ -54,14 +71,14 @@ def wait(timeout="24h"):
 
 
 def retry(after="10m"):
-    """Asks for another try later. Exit with 0 afterwards."""
+    """Asks for another try later; it uses no attempt up, and each time the pause grows. Exit with 0 afterwards."""
     _say({"type": "retry", "after": after})
 
 
 def result(**fields):
     """The result, by the job's kind. Exit with 0 afterwards.
 
-    work, revise: notes, files (names below out/) - reply: text, or none=True and reason -
+    work, revise: notes, files (names below out/), message (optional: to the client, once the delivery has gone out) - reply: text, or none=True and reason -
     propose: amount_usdc, cover_letter, estimated_hours (optional), or decline
     """
     _say({"type": "result", **fields})

@@ -48,6 +48,7 @@ def brief(job):
     gig = job.get("gig") or {}
     parts = [f"Title: {gig.get('title', '')}", f"Description:\n{gig.get('description', '')}"]
     parts += [f"{message['from']}: {message['text']}" for message in job.get("messages") or []]
+    parts += steward.attached()
     previous = job.get("previous")
     if previous:
         parts.append(f"You delivered: {previous.get('notes', '')}\nThe client asks: {previous.get('request', '')}")

@@ -33,6 +33,23 @@ def job():
     return _job
 
 
+def attached(longest=64 * 1024):
+    """What the client sent, one text for each file: the beginning of text files, the name and size of others."""
+    texts = []
+    for file in job().get("attachments") or []:
+        if not file.get("path"):
+            texts.append(f"The client sent {file['name']}, but it could not be fetched: {file.get('error')}")
+            continue
+        with open(file["path"], "rb") as opened:
+            body = opened.read(longest)
+        if b"\0" in body:
+            texts.append(f"The client sent {file['path']} ({file['bytes']} bytes, no text).")
+        else:
+            cut = " (its beginning)" if file["bytes"] > len(body) else ""
+            texts.append(f"The client sent {file['path']}{cut}:\n" + body.decode("utf-8", "replace"))
+    return texts
+
+
 def progress(text):
     """Tells people who watch how far the work is."""
     _say({"type": "progress", "text": str(text)})

@@ -50,6 +50,13 @@ impl Contract {
         self.funding_confirmed && matches!(self.state, State::Funded | State::RevisionRequested)
     }
 
+    /// Whether the agent may be asked for an answer to the client: while there is money for it, also once it has
+    /// delivered and is not paid yet.
+    #[must_use]
+    pub fn may_answer(&self) -> bool {
+        self.may_spend() || self.funding_confirmed && self.state == State::Delivered
+    }
+
     /// Whether a delivery of this revision may be sent.
     #[must_use]
     pub fn may_deliver(&self, revision_no: u32) -> bool {

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod day;
 pub mod deliverable;
 pub mod effect;
+pub mod leasing;
 pub mod ledger;
 pub mod message;
 pub mod metering;

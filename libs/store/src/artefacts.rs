@@ -49,6 +49,22 @@ pub async fn put(tx: &mut Tx, run: Uuid, attempt: i32, artefact: &Artefact) -> R
     Ok(())
 }
 
+/// Which of these objects a run sent up itself, in any attempt.
+///
+/// # Errors
+/// When the query fails.
+pub async fn sent_up(tx: &mut Tx, run: Uuid, hashes: &[String]) -> Result<Vec<String>, Error> {
+    let known = sqlx::query_scalar!(
+        "-- artefacts::sent_up
+        SELECT DISTINCT sha256 FROM scheduler.artefacts WHERE run_id = $1 AND sha256 = ANY($2)",
+        run,
+        hashes,
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(known)
+}
+
 /// Files of one attempt, by name.
 ///
 /// # Errors

@@ -74,6 +74,25 @@ pub async fn drain(tx: &mut Tx, id: &str) -> Result<(), Error> {
     exactly_one("executor", drained.rows_affected())
 }
 
+/// Runs that could have begun half a minute ago while no executor is there that takes work.
+///
+/// # Errors
+/// When the query fails.
+pub async fn starved_runs(tx: &mut Tx) -> Result<i64, Error> {
+    let starved = sqlx::query_scalar!(
+        r#"-- executors::starved_runs
+        SELECT count(*) AS "starved!"
+        FROM scheduler.runs AS r
+        JOIN scheduler.agents AS a ON a.name = r.agent
+        WHERE r.state IN ('queued', 'retrying') AND r.not_before < now() - INTERVAL '30 seconds' AND NOT a.paused
+          AND NOT EXISTS (
+              SELECT FROM scheduler.executors WHERE NOT draining AND seen_at > now() - INTERVAL '30 seconds')"#,
+    )
+    .fetch_one(tx.connection())
+    .await?;
+    Ok(starved)
+}
+
 /// Those heard of in the last day, the newest first.
 ///
 /// # Errors

@@ -14,6 +14,8 @@ use crate::{Error, Store, Tx};
 const MOST: i64 = 500;
 /// Messages with files to be fetched, at once.
 const MOST_TO_FETCH: i64 = 100;
+/// And of one contract.
+const MOST_OF_CONTRACT: i64 = 10;
 
 /// A message that came with files.
 #[derive(Debug, Clone)]
@@ -26,7 +28,8 @@ pub struct Sent {
     pub attachments: Value,
 }
 
-/// Messages of an agent's open contracts with files still to be fetched, oldest first.
+/// Messages of an agent's open contracts with files still to be fetched: those first whose files were tried least, then
+/// the oldest, and of one contract a few only, so that nobody fills the list.
 ///
 /// # Errors
 /// When the query fails.
@@ -34,17 +37,25 @@ pub async fn to_fetch(store: &Store, agent: &str) -> Result<Vec<Sent>, Error> {
     let rows = sqlx::query_as!(
         Sent,
         r#"-- inputs::to_fetch
-        SELECT m.id, m.contract_id, m.attachments AS "attachments!"
-        FROM scheduler.contracts c
-        JOIN scheduler.messages m ON m.contract_id = c.id
-        WHERE c.agent = $1 AND c.closed_at IS NULL AND m.side <> 'us'
-          AND EXISTS (
-              SELECT FROM jsonb_array_elements(m.attachments) AS file
-              WHERE file ->> 'url' LIKE 'http%' AND file ->> 'sha256' IS NULL AND file ->> 'error' IS NULL)
-        ORDER BY m.id
+        SELECT id AS "id!", contract_id AS "contract_id!", attachments AS "attachments!"
+        FROM (
+            SELECT m.id, m.contract_id, m.attachments, awaited.tries,
+                   row_number() OVER (PARTITION BY m.contract_id ORDER BY awaited.tries, m.id) AS nth
+            FROM scheduler.contracts c
+            JOIN scheduler.messages m ON m.contract_id = c.id
+            CROSS JOIN LATERAL (
+                SELECT min(COALESCE((file ->> 'tries')::BIGINT, 0)) AS tries
+                FROM jsonb_array_elements(m.attachments) AS file
+                WHERE file ->> 'url' LIKE 'http%' AND file ->> 'sha256' IS NULL AND file ->> 'error' IS NULL
+            ) AS awaited
+            WHERE c.agent = $1 AND c.closed_at IS NULL AND m.side <> 'us' AND awaited.tries IS NOT NULL
+        ) AS due
+        WHERE nth <= $3
+        ORDER BY tries, id
         LIMIT $2"#,
         agent,
         MOST_TO_FETCH,
+        MOST_OF_CONTRACT,
     )
     .fetch_all(&store.pool)
     .await?;

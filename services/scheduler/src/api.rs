@@ -29,6 +29,7 @@ use crate::work::{Floor, Sessions};
 mod again;
 mod agents;
 mod bundle;
+mod by_hand;
 mod contracts;
 mod dead_letters;
 mod executors;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use outbound::{Client, Guard, Method, Redirects, StatusCode, Url};
 use store::inputs::{self, Sent};
 use store::{Tx, contracts as rows, run_tx};
@@ -30,6 +31,8 @@ pub const FILES: &str = "files";
 const INPUTS: &str = "inputs";
 /// Pause after the first try of a file that failed; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Contracts whose files are fetched at once.
+const AT_ONCE: usize = 4;
 /// Redirects that are followed.
 const REDIRECTS: usize = 3;
 /// Names of lost files that are told.
@@ -55,7 +58,7 @@ enum Miss {
     Lost(String),
 }
 
-/// What is taken of a contract already.
+/// What was asked for and is taken of a contract already.
 #[derive(Debug, Default)]
 struct Taken {
     files: usize,
@@ -87,25 +90,47 @@ impl Fetcher {
         })
     }
 
-    /// Fetches what came with an agent's messages and is not here. Answers when to look again.
+    /// Fetches what came with an agent's messages and is not here, of a few contracts at once, those first whose files
+    /// were tried least: a client whose addresses never answer keeps nobody else's files away. Answers when to look
+    /// again.
     ///
     /// # Errors
     /// When the store or the object store is away; what was fetched before counts.
     pub async fn look(&self, agent: &str) -> Result<Duration, reconcile::Error> {
         let settings = &self.desk.config.reconcile;
         let end = Instant::now() + settings.deadline / 2;
-        let mut again: Option<Duration> = None;
+        let mut contracts: Vec<(Uuid, Vec<Sent>)> = Vec::new();
         for sent in inputs::to_fetch(&self.desk.store, agent).await? {
+            match contracts.iter_mut().find(|(id, _)| *id == sent.contract_id) {
+                Some((_, messages)) => messages.push(sent),
+                None => contracts.push((sent.contract_id, vec![sent])),
+            }
+        }
+        let looks = contracts
+            .into_iter()
+            .map(|(_, messages)| self.of_contract(messages, end));
+        let again = futures_util::stream::iter(looks)
+            .buffer_unordered(AT_ONCE)
+            .try_fold(settings.contracts_idle_every, async |soonest, pause| {
+                Ok(soonest.min(pause.unwrap_or(soonest)))
+            });
+        again.await
+    }
+
+    /// Tries what is due of one contract. Answers when something of it is due next.
+    async fn of_contract(&self, messages: Vec<Sent>, end: Instant) -> Result<Option<Duration>, reconcile::Error> {
+        let mut again: Option<Duration> = None;
+        for sent in messages {
             for place in 0..payload::attachments(Some(&sent.attachments)).len() {
                 if self.desk.soft.is_cancelled() || Instant::now() >= end {
-                    return Ok(Duration::ZERO);
+                    return Ok(Some(Duration::ZERO));
                 }
                 if let Some(pause) = self.settle(&sent, place).await? {
                     again = Some(again.map_or(pause, |other| other.min(pause)));
                 }
             }
         }
-        Ok(again.unwrap_or(settings.contracts_idle_every))
+        Ok(again)
     }
 
     /// Tries one file of a message, if it is still awaited, and keeps what came of it. Answers the pause before the next
@@ -120,6 +145,10 @@ impl Fetcher {
         let Some(file) = files.get_mut(place).filter(|file| file.is_awaited()) else {
             return Ok(None);
         };
+        let now = store::observations::clock(&self.desk.store).await?;
+        if let Some(wait) = file.again_at.and_then(|due| (due - now).to_std().ok()) {
+            return Ok(Some(wait));
+        }
         let taken = taken(&known);
         let mut pause = None;
         let outcome = match self.fetch(file, &taken).await {
@@ -135,11 +164,14 @@ impl Fetcher {
                     file.error = why;
                 } else {
                     let doublings = u32::try_from(file.tries - 1).unwrap_or(u32::MAX).min(8);
-                    pause = Some(FIRST_PAUSE * 2_u32.saturating_pow(doublings));
+                    let wait = FIRST_PAUSE * 2_u32.saturating_pow(doublings);
+                    file.again_at = Some(now + wait);
+                    pause = Some(wait);
                 }
                 "later"
             }
             Err(Miss::Lost(why)) => {
+                file.tries += 1;
                 file.error = why;
                 "lost"
             }
@@ -147,9 +179,9 @@ impl Fetcher {
         let lost = !file.error.is_empty();
         metrics::counter!(FETCHED, "outcome" => if lost { "lost" } else { outcome }).increment(1);
         tracing::info!(contract.id = %sent.contract_id, outcome, error = file.error, "a file of the client was asked for");
-        let now = payload::to_value(&files);
+        let told = payload::to_value(&files);
         run_tx!(self.desk.store, "attachment_fetched", Error, |tx| {
-            if inputs::keep(tx, row, &now).await? && lost {
+            if inputs::keep(tx, row, &told).await? && lost {
                 tell_of_lost(tx, row.contract_id).await?;
             }
             Ok(())
@@ -159,7 +191,7 @@ impl Fetcher {
 
     async fn fetch(&self, file: &Attachment, taken: &Taken) -> Result<Bytes, Miss> {
         let settings = &self.desk.config.attachments;
-        if taken.files >= settings.files {
+        if file.tries == 0 && taken.files >= settings.files {
             let why = format!("more than {} files came with this contract's messages", settings.files);
             return Err(Miss::Lost(why));
         }
@@ -266,7 +298,8 @@ fn taken(known: &[Sent]) -> Taken {
     let files = known
         .iter()
         .flat_map(|sent| payload::attachments(Some(&sent.attachments)));
-    for file in files.filter(Attachment::is_here) {
+    for file in files.filter(|file| file.is_here() || file.tries > 0) {
+        // One that was asked for counts, whether or not it came: addresses cost time as well.
         taken.files += 1;
         taken.bytes = taken.bytes.saturating_add(file.bytes);
         taken

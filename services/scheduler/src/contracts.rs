@@ -124,8 +124,29 @@ pub async fn attention(tx: &mut Tx, id: Uuid, kind: &str, reason: &str) -> Resul
 /// # Errors
 /// When a row cannot be saved.
 pub async fn hand_over(tx: &mut Tx, id: Uuid, why: HandOver) -> Result<(), Error> {
-    let reason = format!("{} (`steward contracts show {id}`)", why.reason());
+    let reason = format!("{} {}", why.reason(), looked_up(id));
     attention(tx, id, MESSAGES, &reason).await
+}
+
+/// A human answered the client: nobody waits for that any more.
+///
+/// # Errors
+/// When a row cannot be saved.
+pub async fn answered(tx: &mut Tx, contract: &Contract) -> Result<(), Error> {
+    let id = contract.id;
+    let waited = notices::resolve(tx, MESSAGES, &id.to_string()).await?;
+    let about_it = contract
+        .attention
+        .as_deref()
+        .is_some_and(|reason| reason.ends_with(&looked_up(id)));
+    if waited && about_it {
+        rows::set_attention(tx, id, None).await?;
+    }
+    Ok(())
+}
+
+fn looked_up(id: Uuid) -> String {
+    format!("(`steward contracts show {id}`, then `steward messages send {id} TEXT`)")
 }
 
 /// Whoever lets it go on has read why a human was wanted.

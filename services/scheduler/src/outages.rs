@@ -1,4 +1,5 @@
-//! Whether the models the agents work with can be called: looked at now and then, told to people, and minded by bids.
+//! Whether the models the agents work with can be called, and whether any executor takes work: looked at now and then,
+//! told to people; models are minded by bids.
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::reconcile::Error;
 pub const PROVIDERS: &str = "providers";
 /// The kind of the notice, and what bids wait for; its key is the agent's name.
 pub const MODELS: &str = "models";
+/// The kind of the notice that runs wait and nobody takes them.
+const NO_EXECUTOR: &str = "no_executor";
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(30);
 /// How long the last failure counts. Work that is put off tries sooner than that; without any, a bid is the way to learn
@@ -28,6 +31,7 @@ const COUNTS: TimeDelta = TimeDelta::minutes(20);
 /// # Errors
 /// When billing cannot be asked, or a row not saved.
 pub async fn look(desk: &Desk, billing: &Billing) -> Result<Duration, Error> {
+    run_tx!(desk.store, "executors_missed", |tx| miss_executors(tx).await)?;
     let providers = billing
         .providers()
         .await
@@ -49,6 +53,22 @@ pub async fn look(desk: &Desk, billing: &Billing) -> Result<Duration, Error> {
         Ok(())
     })?;
     Ok(EVERY)
+}
+
+async fn miss_executors(tx: &mut Tx) -> Result<(), store::Error> {
+    let starved = store::executors::starved_runs(tx).await?;
+    if starved == 0 {
+        notices::resolve(tx, NO_EXECUTOR, "").await?;
+        return Ok(());
+    }
+    let body = format!(
+        "{starved} runs wait, and no executor takes work: none is there, or all of them are drained (`steward executors \
+         list`). Start one; one that was drained takes work again when it is started anew"
+    );
+    if notices::raise(tx, NO_EXECUTOR, "", &body).await? {
+        tracing::warn!(starved, "runs wait and no executor takes work");
+    }
+    Ok(())
 }
 
 /// The outage of the provider that serves a model, as long as it counts.

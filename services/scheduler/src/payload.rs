@@ -54,6 +54,9 @@ pub struct Message {
     pub contract_external_id: String,
     /// At most 5000 characters.
     pub text: String,
+    /// An operator wrote it: it goes out in a dispute too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
 }
 
 /// Foreign JSON as a row can keep it: without NUL characters, which Postgres refuses.
@@ -111,6 +114,9 @@ pub struct Attachment {
     /// How often it could not be fetched.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u64,
+    /// Not tried again before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Why nobody tries any more.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,

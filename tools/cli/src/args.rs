@@ -14,8 +14,8 @@ pub use agents::{AgentsCommand, Link, Mode, Register, SimulatedMarket, VerifyEma
 pub use executors::ExecutorsCommand;
 pub use records::{
     ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, DoctorCommand,
-    EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, NoticesCommand, PricesCommand,
-    RunsCommand,
+    EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, MessagesCommand, NoticesCommand,
+    PricesCommand, RunsCommand,
 };
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 
@@ -87,6 +87,9 @@ pub enum Command {
     /// Contracts: state, money, history
     #[command(subcommand)]
     Contracts(ContractsCommand),
+    /// What was said with a client, and saying something yourself
+    #[command(subcommand)]
+    Messages(MessagesCommand),
     /// What waits for a human before it goes out
     #[command(subcommand)]
     Approvals(ApprovalsCommand),

@@ -18,6 +18,7 @@ mod endpoint;
 mod executors;
 mod files;
 mod logs;
+mod messages;
 mod notices;
 mod onboarding;
 mod operations;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
         Command::Gigs(command) => contracts::gigs(global, command, out).await,
         Command::Contracts(command) => contracts::contracts(global, command, out).await,
         Command::Runs(command) => contracts::runs(global, command, out).await,
+        Command::Messages(command) => messages::run(global, command, out).await,
         Command::Approvals(command) => operations::approvals(global, command, out).await,
         Command::Effects(command) => operations::effects(global, command, out).await,
         Command::Inbox(command) => operations::inbox(global, command, out).await,

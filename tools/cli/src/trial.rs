@@ -2,6 +2,7 @@
 //! that are played here. So the sandbox, the limits, the events and what counts as a result are those of the real thing.
 
 mod floor;
+mod gate;
 mod job;
 mod meter;
 mod parts;
@@ -18,6 +19,7 @@ use outbound::Url;
 use rpc::v1::complete_request::Outcome;
 use serde_json::{Value, json};
 
+pub(crate) use gate::Verdict;
 pub(crate) use job::{Brief, Kind};
 pub(crate) use meter::Models;
 pub(crate) use usage::Spent;
@@ -82,12 +84,14 @@ pub(crate) struct Report {
     pub(crate) spent: Spent,
     /// The workspace, if it was kept.
     pub(crate) kept: Option<PathBuf>,
+    /// What a stack would make of it.
+    pub(crate) verdict: Verdict,
 }
 
 impl Report {
-    /// Whether the agent gave a result that can be used.
+    /// Whether the agent gave a result that would go out.
     pub(crate) fn is_good(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::ResultJson(_)))
+        matches!(self.outcome, Some(Outcome::ResultJson(_))) && self.verdict.passes()
     }
 
     /// The result.
@@ -120,9 +124,16 @@ impl Trial {
         let floor = Floor::start(&self.packed, &self.brief, spec, (timeout, idle)).await?;
         let isolation = if self.no_sandbox { "process" } else { "namespaces" };
         let mut executor = parts::executor(&place, &floor, meter.url(), isolation).await?;
+        let mut messages = Vec::new();
         let shell = (self.program == Program::Shell).then(|| shell::lead(place.runs()));
         let end = async {
             let limit = timeout + run_setup(&run) + START + END;
+            let mut hear = |said: Said| {
+                if said.kind == "message" {
+                    messages.push(said.text.clone());
+                }
+                hear(said);
+            };
             tokio::time::timeout(limit, floor.end(&mut hear)).await
         };
         let ended = tokio::select! {
@@ -139,7 +150,7 @@ impl Trial {
         // With everything it runs, before its folder goes; also when nobody waits for the end any more.
         parts::stop(&mut executor).await;
         let ended = ended?;
-        Ok(Report {
+        let mut report = Report {
             outcome: ended.request.outcome,
             files: ended.files,
             log: ended.request.log_tail,
@@ -147,7 +158,10 @@ impl Trial {
             isolation: ended.isolation,
             spent: meter.spent(),
             kept: place.kept(),
-        })
+            verdict: Verdict::default(),
+        };
+        report.verdict = Verdict::of(report.result().as_ref(), &report.files, &messages);
+        Ok(report)
     }
 
     /// The agent as the executor is told of it.

@@ -110,7 +110,7 @@ proptest! {
             prop_assert!(!from_agent && ours_lately == 0);
         }
         if answer == Answer::AskAgent {
-            prop_assert!(contract.may_spend(), "an agent is asked only with money to ask it");
+            prop_assert!(contract.may_answer(), "an agent is asked only with money to ask it");
         }
         if told == Some(HandOver::Bound) {
             prop_assert!(ours_today >= MOST_A_DAY && answer == Answer::Nothing);

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use domain::leasing::{self, Candidate, Claim, Group};
 use domain::run::MAX_LOST_LEASES;
 use uuid::Uuid;
 
 use super::{Run, read};
 use crate::{Error, Tx, effects::millis};
+
+/// Runs that wait, looked at for one executor: each of them could begin by itself, so the first always fits somewhere.
+const MOST_LOOKED_AT: i64 = 500;
 
 /// A run whose executor died.
 #[derive(Debug, Clone)]
@@ -63,19 +68,50 @@ pub async fn lease_next(
     sqlx::query!("-- runs::lease_next\nSELECT pg_advisory_xact_lock(6004511020)")
         .fetch_one(tx.connection())
         .await?;
-    let (below, most): (Vec<i64>, Vec<i32>) = caps.classes.iter().copied().unzip();
-    let ids = sqlx::query_scalar!(
+    let waiting = candidates(tx, executor, room, caps).await?;
+    let ids = leasing::choose(&waiting, room.free);
+    let taken = sqlx::query_scalar!(
         "-- runs::lease_next
+        WITH next AS (
+            SELECT r.id FROM scheduler.runs AS r WHERE r.id = ANY($1) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE scheduler.runs r
+        SET state = 'leased', attempt = r.attempt + 1, executor_id = $2, lease_token = gen_random_uuid(),
+            lease_until = now() + $3 * INTERVAL '1 millisecond',
+            started_at = COALESCE(r.started_at, now()), updated_at = now(), updated_by = $4
+        FROM next
+        WHERE r.id = next.id AND r.state IN ('queued', 'retrying')
+        RETURNING r.id",
+        &ids,
+        executor,
+        millis(lease),
+        tx.name,
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    let mut leased = Vec::with_capacity(taken.len());
+    for id in taken {
+        leased.push(read::lock(tx, id).await?);
+    }
+    Ok(leased)
+}
+
+/// What waits and could run on this executor, the most important first, with what it counts against.
+async fn candidates(tx: &mut Tx, executor: &str, room: Room, caps: &Caps) -> Result<Vec<Candidate<Uuid>>, Error> {
+    let (below, most): (Vec<i64>, Vec<i32>) = caps.classes.iter().copied().unzip();
+    let rows = sqlx::query!(
+        r#"-- runs::lease_candidates
         WITH known AS (
-            SELECT r.id, r.state, r.agent, r.priority, r.not_before,
+            SELECT r.id, r.state, r.agent, r.priority,
                    COALESCE((a.spec #>> '{limits,slots}')::INT, 1) AS slots,
                    (a.spec #>> '{limits,runs}')::INT AS agent_cap,
-                   g.client_name AS client,
-                   (SELECT min(c.nth) FROM unnest($6::BIGINT[]) WITH ORDINALITY AS c (below, nth)
+                   CASE WHEN $3 > 0 THEN g.client_name END AS client,
+                   (SELECT min(c.nth) FROM unnest($4::BIGINT[]) WITH ORDINALITY AS c (below, nth)
                     WHERE k.amount_micro < c.below) AS class,
                    20 * ln(1 + GREATEST(COALESCE(k.amount_micro, 0), 0) / 1e6)
-                     + 300 * exp(-GREATEST(0, COALESCE(
-                           EXTRACT(EPOCH FROM r.deadline - now())::FLOAT8 - r.timeout_secs, 604800)) / 21600)
+                     -- Far behind the comma it no longer matters, and further on exp() is an error.
+                     + 300 * exp(-LEAST(50, GREATEST(0, COALESCE(
+                           EXTRACT(EPOCH FROM r.deadline - now())::FLOAT8 - r.timeout_secs, 604800)) / 21600))
                      + 15 * EXTRACT(EPOCH FROM now() - r.not_before)::FLOAT8 / 60 AS weight
             FROM scheduler.runs AS r
             JOIN scheduler.agents AS a ON a.name = r.agent
@@ -93,46 +129,52 @@ pub async fn lease_next(
                                 AND (o.priority, r.not_before, r.id) > (r.priority, o.not_before, o.id)))
         ), counted AS (
             SELECT *,
-                   count(*) OVER (PARTITION BY agent ORDER BY state = 'leased' DESC, priority DESC, weight DESC, id) AS of_agent,
-                   count(*) OVER (PARTITION BY client ORDER BY state = 'leased' DESC, priority DESC, weight DESC, id) AS of_client,
-                   count(*) OVER (PARTITION BY class ORDER BY state = 'leased' DESC, priority DESC, weight DESC, id) AS of_class
+                   count(*) FILTER (WHERE state = 'leased') OVER (PARTITION BY agent) AS of_agent,
+                   count(*) FILTER (WHERE state = 'leased') OVER (PARTITION BY client) AS of_client,
+                   count(*) FILTER (WHERE state = 'leased') OVER (PARTITION BY class) AS of_class
             FROM known
-        ), fitting AS (
-            SELECT id, sum(slots) OVER (ORDER BY priority DESC, weight DESC, id) AS used
-            FROM counted
-            WHERE state <> 'leased' AND slots <= $4
-              AND NOT EXISTS (SELECT FROM scheduler.executors AS e WHERE e.id = $2 AND e.draining)
-              AND (agent_cap IS NULL OR of_agent <= agent_cap)
-              AND ($5 = 0 OR client IS NULL OR of_client <= $5)
-              AND (class IS NULL OR of_class <= ($7::INT[])[class])
-        ), next AS (
-            SELECT r.id FROM scheduler.runs AS r
-            WHERE r.id IN (SELECT id FROM fitting WHERE used <= $1)
-            FOR UPDATE SKIP LOCKED
         )
-        UPDATE scheduler.runs r
-        SET state = 'leased', attempt = r.attempt + 1, executor_id = $2, lease_token = gen_random_uuid(),
-            lease_until = now() + $3 * INTERVAL '1 millisecond',
-            started_at = COALESCE(r.started_at, now()), updated_at = now(), updated_by = $8
-        FROM next
-        WHERE r.id = next.id AND r.state IN ('queued', 'retrying')
-        RETURNING r.id",
-        room.free,
+        SELECT id, agent, slots AS "slots!", agent_cap, client, class,
+               of_agent AS "of_agent!", of_client AS "of_client!", of_class AS "of_class!",
+               ($5::INT[])[class] AS class_cap
+        FROM counted
+        WHERE state <> 'leased' AND slots <= $2
+          AND NOT EXISTS (SELECT FROM scheduler.executors AS e WHERE e.id = $1 AND e.draining)
+          AND (agent_cap IS NULL OR of_agent < agent_cap)
+          AND (client IS NULL OR of_client < $3)
+          AND (class IS NULL OR of_class < ($5::INT[])[class])
+        ORDER BY priority DESC, weight DESC, id
+        LIMIT $6"#,
         executor,
-        millis(lease),
         i32::try_from(room.slots).unwrap_or(i32::MAX),
         caps.per_client,
         &below,
         &most,
-        tx.name,
+        MOST_LOOKED_AT,
     )
     .fetch_all(tx.connection())
     .await?;
-    let mut leased = Vec::with_capacity(ids.len());
-    for id in ids {
-        leased.push(read::lock(tx, id).await?);
-    }
-    Ok(leased)
+    let candidates = rows.into_iter().map(|row| {
+        let agent = row.agent_cap.map(|most| (Group::Agent(row.agent), most, row.of_agent));
+        let client = row
+            .client
+            .map(|name| (Group::Client(name), caps.per_client, row.of_client));
+        let class = row.class.zip(row.class_cap);
+        let class = class.map(|(class, most)| (Group::Class(class), most, row.of_class));
+        let claims = [agent, client, class].into_iter().flatten();
+        Candidate {
+            id: row.id,
+            slots: row.slots.into(),
+            claims: claims
+                .map(|(group, most, leased)| Claim {
+                    group,
+                    most: most.into(),
+                    leased,
+                })
+                .collect(),
+        }
+    });
+    Ok(candidates.collect())
 }
 
 /// One look at a small index, before leasers queue up for nothing.
@@ -186,6 +228,34 @@ pub async fn renew(tx: &mut Tx, held: &[(Uuid, Uuid)], lease: Duration) -> Resul
     .fetch_all(tx.connection())
     .await?;
     Ok(renewed)
+}
+
+/// Starts a run that was put off, or waits, no later than one attempt before its deadline. Answers the deadline when it
+/// asked for more than that leaves.
+///
+/// # Errors
+/// When the update fails.
+pub async fn bring_forward(tx: &mut Tx, id: Uuid) -> Result<Option<DateTime<Utc>>, Error> {
+    let deadline = sqlx::query_scalar!(
+        r#"-- runs::bring_forward
+        WITH late AS (
+            SELECT id, deadline, deadline - timeout_secs * INTERVAL '1 second' AS latest
+            FROM scheduler.runs
+            WHERE id = $1 AND state IN ('retrying', 'waiting') AND deadline > now()
+              AND not_before > deadline - timeout_secs * INTERVAL '1 second'
+        )
+        -- Once it is too late for a whole attempt the agent's wish stands: it would only be woken again and again.
+        UPDATE scheduler.runs r
+        SET not_before = CASE WHEN latest > now() THEN latest ELSE not_before END,
+            wait_until = CASE WHEN latest > now() AND wait_until IS NOT NULL THEN latest ELSE wait_until END
+        FROM late
+        WHERE r.id = late.id AND r.state IN ('retrying', 'waiting')
+        RETURNING late.deadline AS "deadline!""#,
+        id,
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(deadline)
 }
 
 /// Takes runs back whose lease ended, at most 200.

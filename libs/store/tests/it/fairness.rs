@@ -95,6 +95,46 @@ async fn caps_of_agent_client_and_value_class_hold_over_all_executors() {
 }
 
 #[tokio::test]
+async fn a_run_its_agent_may_not_begin_takes_no_place_of_its_class_from_others() {
+    let (database, store, queued) = desk(6).await;
+    // All but the last belong to an agent that may have one run, and have waited longer.
+    change(
+        &database,
+        "INSERT INTO scheduler.agents SELECT (jsonb_populate_record(a, '{\"name\": \"other\"}')).* FROM scheduler.agents a;
+         UPDATE scheduler.agents SET spec = jsonb_set(spec, '{limits}', '{\"runs\": 1}') WHERE name <> 'other';
+         UPDATE scheduler.runs SET not_before = now() - INTERVAL '1 hour'",
+    )
+    .await;
+    let last = queued[5];
+    change(
+        &database,
+        &format!("UPDATE scheduler.runs SET agent = 'other', not_before = now() WHERE id = '{last}'"),
+    )
+    .await;
+    let two_at_once = Caps {
+        classes: vec![(1_000_000_000, 2)],
+        ..Caps::default()
+    };
+    let leased = lease_within(&store, "a", 5, &two_at_once, LEASE).await;
+    assert_eq!(leased.len(), 2);
+    assert!(
+        leased.iter().any(|run| run.id == last),
+        "it waits behind runs that cannot begin"
+    );
+}
+
+#[tokio::test]
+async fn a_deadline_in_another_century_stops_nobody() {
+    let (database, store, _queued) = desk(2).await;
+    change(
+        &database,
+        "UPDATE scheduler.runs SET deadline = '2199-01-01' WHERE id = (SELECT min(id::TEXT)::UUID FROM scheduler.runs)",
+    )
+    .await;
+    assert_eq!(lease(&store, "a", 5, LEASE).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_heavy_run_is_not_overtaken_for_ever_and_waits_for_an_executor_that_can() {
     let (database, store, queued) = desk(3).await;
     change(

@@ -284,6 +284,16 @@ impl v1::contracts_server::Contracts for World {
         self.acted(format!("retry_contract {id} {reason}"), v1::Run::default())
     }
 
+    async fn send_message(&self, request: Request<v1::SendMessageRequest>) -> Answer<v1::Effect> {
+        let v1::SendMessageRequest { contract_id, text, .. } = request.into_inner();
+        self.acted(format!("send_message {contract_id} {text}"), v1::Effect::default())
+    }
+
+    async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::Run> {
+        let v1::CancelRunRequest { id, reason } = request.into_inner();
+        self.acted(format!("cancel_run {id} {reason}"), v1::Run::default())
+    }
+
     async fn list_gigs(&self, request: Request<v1::ListGigsRequest>) -> Answer<v1::ListGigsResponse> {
         let state = request.into_inner().state;
         let data = self.data();

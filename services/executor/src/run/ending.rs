@@ -115,14 +115,15 @@ impl Exited {
             Some(Why::Timeout(limit)) => Ending::failed(
                 Reason::Timeout,
                 format!(
-                    "it ran longer than {} and was ended",
+                    "it ran longer than {} and was ended; raise run.timeout of the agent file if it needs more",
                     humantime::format_duration(*limit)
                 ),
             ),
             Some(Why::Idle(limit)) => Ending::failed(
                 Reason::Idle,
                 format!(
-                    "nothing happened for {} and it was ended",
+                    "nothing happened for {} and it was ended: progress, output and open model calls count; raise run.idle of \
+                     the agent file if it needs more",
                     humantime::format_duration(*limit)
                 ),
             ),
@@ -167,6 +168,13 @@ impl Exited {
                 let reason = self.last_line.trim_start_matches(COMPLAINT);
                 Ending::failed(Reason::Start, format!("the agent could not be started: {reason}"))
             }
+            (code, _) if says_no_memory(&self.last_line) => failed(
+                Reason::Memory,
+                format!(
+                    "it exited with {code} for want of memory; raise limits.memory of the agent file if it needs more: {}",
+                    self.last_line
+                ),
+            ),
             (code, _) if self.last_line.is_empty() => {
                 failed(Reason::Exit, format!("it exited with {code} and printed nothing"))
             }
@@ -183,6 +191,17 @@ fn by_limit(signal: &str) -> &'static str {
         "SIGSYS" => ": it made a system call by the numbers of another architecture, which the sandbox refuses",
         _ => "",
     }
+}
+
+/// As runtimes say that they got no more memory: a process that minds its limit is not killed for it.
+fn says_no_memory(last_line: &str) -> bool {
+    let words = [
+        "MemoryError",
+        "Cannot allocate memory",
+        "out of memory",
+        "std::bad_alloc",
+    ];
+    words.iter().any(|word| last_line.contains(word))
 }
 
 /// In the agent file's own unit.

@@ -21,6 +21,8 @@ const NEWS: usize = 8 * 1024;
 /// Pieces told on the way; what comes after is in the tail.
 const PIECES: usize = 500;
 /// What stands in place of a secret.
+/// Lines of Node's farewell that are looked through for the error.
+const NODE_ERROR: usize = 60;
 const REDACTED: &str = "[redacted]";
 
 /// What a run printed.
@@ -102,14 +104,19 @@ impl Output {
         (std::mem::take(&mut kept.lines), kept.lost)
     }
 
-    /// The last line that is not ours.
+    /// The last line that is not ours and says something. Node's errors end with their place and its version: of them
+    /// it is the line that names the error.
     pub(super) fn last_line(&self) -> String {
         let tail = self.text();
-        let line = tail
+        let mut lines = tail
             .lines()
             .rev()
-            .find(|line| !line.trim().is_empty() && !line.starts_with("[steward] "));
-        line.unwrap_or_default().trim().to_owned()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with("[steward] "));
+        let last = lines.next().unwrap_or_default();
+        let named = last
+            .starts_with("Node.js v")
+            .then(|| lines.take(NODE_ERROR).find(|line| names_an_error(line)));
+        named.flatten().unwrap_or(last).trim().to_owned()
     }
 
     /// The last lines of the log, as one.
@@ -186,6 +193,12 @@ fn append(kept: &mut VecDeque<u8>, bytes: &[u8], most: usize) {
     kept.extend(bytes);
 }
 
+/// Whether it begins as `TypeError: …` or `Error [ERR_…]: …` does.
+fn names_an_error(line: &str) -> bool {
+    let word = line.split([':', ' ']).next().unwrap_or_default();
+    word.ends_with("Error") && line.contains(": ")
+}
+
 /// Text without control characters, which would steer the terminal of whoever reads the log.
 fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -216,6 +229,20 @@ mod tests {
         let news = output.news("cred-1").unwrap();
         assert!(news.len() <= NEWS + 16 && news.ends_with("a warning\n") && !news.contains("cred-1"));
         assert_eq!(output.news("cred-1"), None, "what was told is not told again");
+    }
+
+    #[tokio::test]
+    async fn of_nodes_long_farewell_the_error_is_told() {
+        let output = Arc::new(Output::new(u64::MAX));
+        let text = "node:internal/modules\n  throw x;\n  ^\n\nError [ERR_MODULE_NOT_FOUND]: Cannot find package 'y'\n    at \
+                    f (file:1:2) {\n  code: 'Z'\n}\n\nNode.js v20.20.2\n";
+        Arc::clone(&output)
+            .listen(text.as_bytes(), false, Activity::new())
+            .await;
+        assert_eq!(
+            output.last_line(),
+            "Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'y'"
+        );
     }
 
     #[tokio::test]

@@ -165,7 +165,7 @@ impl Run {
 }
 
 fn printed(cap: u64) -> String {
-    format!("it printed more than {cap} bytes")
+    format!("it printed more than {cap} bytes (caps.output_bytes of the executor)")
 }
 
 impl Watch<'_> {
@@ -224,7 +224,7 @@ impl Watch<'_> {
                 }
                 () = ears.flooded.cancelled(), if told.is_none() => {
                     let cap = self.run.parts.config.caps.event_bytes;
-                    self.stop(Why::TooMuch(format!("it wrote more than {cap} bytes of events")), Duration::ZERO);
+                    self.stop(Why::TooMuch(format!("it wrote more than {cap} bytes of events (caps.event_bytes of the executor)")), Duration::ZERO);
                 }
                 () = sleep_until(kill_at.unwrap_or(end)) => match kill_at {
                     Some(_) => {
@@ -281,7 +281,9 @@ impl Watch<'_> {
         if found.bytes > self.disk {
             let limit = self.disk;
             self.stop(
-                Why::TooMuch(format!("its workspace holds more than {limit} bytes or 200000 files")),
+                Why::TooMuch(format!(
+                    "its workspace holds more than {limit} bytes (limits.disk of the agent file) or 200000 files"
+                )),
                 Duration::ZERO,
             );
         }

@@ -180,6 +180,9 @@ impl Api {
         } else {
             Mode::Shadow
         };
+        if request.keep_rollback && self.is_rolled_back(&spec.name, sha256).await? {
+            return self.named(&spec.name).await;
+        }
         let json =
             serde_json::to_value(&spec).map_err(|error| status(Code::Invalid, "BAD_AGENT_FILE", error.to_string()))?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rpc::error::{Code, status};
 use rpc::v1::contracts_server::Contracts;
 use rpc::v1::{
-    Contract, ContractDetail, GetArtefactRequest, GetContractRequest, GetGigRequest, GetRunRequest, Gig,
-    ListContractsRequest, ListContractsResponse, ListGigsRequest, ListGigsResponse, ListRunsRequest, ListRunsResponse,
-    RetryContractRequest, Run, RunDetail,
+    CancelRunRequest, Contract, ContractDetail, Effect, GetArtefactRequest, GetContractRequest, GetGigRequest,
+    GetRunRequest, Gig, ListContractsRequest, ListContractsResponse, ListGigsRequest, ListGigsResponse,
+    ListRunsRequest, ListRunsResponse, RetryContractRequest, Run, RunDetail, SendMessageRequest,
 };
 use store::contracts::{self as rows};
 use store::ids::Table;
@@ -88,6 +88,23 @@ impl Contracts for Api {
         let run = self.retry(&contract, actor, &request.reason).await?;
         self.desk.wake.wake(Topic::Dispatch);
         let run = runs::get(&self.desk.store, run).await.map_err(of_store)?;
+        Ok(Response::new(shapes::run(run)))
+    }
+
+    async fn send_message(&self, request: Request<SendMessageRequest>) -> Result<Response<Effect>, Status> {
+        let actor = acts(&request)?;
+        let effect = self.say(request.into_inner(), actor).await?;
+        self.desk.wake.wake(Topic::Courier);
+        let row = effects::get(&self.desk.store, effect).await.map_err(of_store)?;
+        Ok(Response::new(shapes::effect(row)))
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Result<Response<Run>, Status> {
+        let actor = acts(&request)?;
+        let CancelRunRequest { id, reason } = request.into_inner();
+        let id = self.id(Table::Runs, &id).await?;
+        self.call_off(id, actor, &reason).await?;
+        let run = runs::get(&self.desk.store, id).await.map_err(of_store)?;
         Ok(Response::new(shapes::run(run)))
     }
 

@@ -27,6 +27,17 @@ impl Api {
         Ok(known.iter().map(|bundle| shown(bundle, &agent.version)).collect())
     }
 
+    /// Whether this is the version an agent was taken back from: the last that was added, and not the current one.
+    pub(super) async fn is_rolled_back(&self, agent: &str, sha256: &str) -> Result<bool, Status> {
+        let newest = bundles::of_agent(&self.desk.store, agent, 1).await.map_err(of_store)?;
+        if newest.first().is_none_or(|newest| newest.sha256 != sha256) {
+            return Ok(false);
+        }
+        let left = agents::has_left(&self.desk.store, agent).await.map_err(of_store)?;
+        let current = agents::get(&self.desk.store, agent).await.map_err(of_store)?.version;
+        Ok(!left && current != sha256)
+    }
+
     /// Gives an agent an earlier version, with the file it came with.
     pub(super) async fn roll_back(&self, request: &RollbackRequest, actor: &str) -> Result<RollbackResponse, Status> {
         let agent = agents::get(&self.desk.store, &request.agent).await.map_err(of_store)?;

@@ -119,12 +119,13 @@ async fn ready(tx: &mut Tx, kind: Kind, effect: &Effect) -> Result<Result<Ready,
             None => payload::read(value).map(Ready::Upload).map_err(No::Unreadable),
         },
         Kind::Deliver => deliver(tx, effect, contract.as_ref()).await?,
-        Kind::Message => match contract {
-            Some(contract) if contract.machine.state.is_final() => Err(No::CallOff("the contract is closed")),
-            Some(contract) if contract.machine.state == State::Disputed => {
+        Kind::Message => match (contract, payload::read::<payload::Message>(value)) {
+            (_, Err(error)) => Err(No::Unreadable(error)),
+            (Some(contract), _) if contract.machine.state.is_final() => Err(No::CallOff("the contract is closed")),
+            (Some(contract), Ok(message)) if contract.machine.state == State::Disputed && !message.by_hand => {
                 Err(No::CallOff("the contract is disputed: a human answers"))
             }
-            _ => payload::read(value).map(Ready::Message).map_err(No::Unreadable),
+            (_, Ok(message)) => Ok(Ready::Message(message)),
         },
         Kind::Settle => match contract {
             Some(contract) if contract.settled_at.is_some() => Err(No::Already),

@@ -68,6 +68,7 @@ async fn acknowledge(tx: &mut Tx, heard: &Heard<'_>, traceparent: Option<&str>) 
     let said = payload::Message {
         contract_external_id: contract.external_id.clone(),
         text: ACKNOWLEDGEMENT.to_owned(),
+        by_hand: false,
     };
     let effect = NewEffect {
         agent: contract.agent.clone(),

@@ -24,6 +24,9 @@ const LAST_SEQ: i64 = 999_999;
 /// Why an attempt failed is kept up to here, characters.
 pub(super) const LONGEST_ERROR: usize = 2000;
 
+/// The kind of the notice that an agent puts its work off beyond the deadline; its key is the run.
+const LATE: &str = "run_late";
+
 /// Pause after an assignment that found no free slot: the next offer is on its way.
 const CROSSED: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
     let (command, note) = rules::judge(floor, (run, token), translate(outcome)?).await?;
     // What was said may have been lost with a session; what is known already changes nothing.
     for event in &request.events {
-        events::keep(floor, event.clone()).await;
+        events::keep(floor, event.clone()).await?;
     }
     let taken = store::run_tx!(floor.desk.store, "run_complete", Error, |tx| {
         if runs::completed_by(tx, run, token).await? {
@@ -50,6 +53,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         let row = runs::held(tx, run, token).await?;
         let policy = floor.desk.config.runs.policy();
         let step = runs::advance(tx, run, Some(token), &command, &policy, &note).await?;
+        keep_deadline(tx, &row).await?;
         runs::note_completion(tx, run, token).await?;
         if let (Command::Wait(_), Some(contract)) = (&command, row.contract_id) {
             // What it waits for may have come while it still ran.
@@ -64,6 +68,9 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         let printed = store::run_events::printed(tx, run, attempt).await?;
         let text = outcome_text(&command, &note, untold(&request.log_tail, &printed));
         store::run_events::append(tx, run, attempt, LAST_SEQ, "outcome", &text).await?;
+        if step.run.state.is_closed() {
+            store::notices::resolve(tx, LATE, &run.to_string()).await?;
+        }
         if command == Command::Succeed
             && let Some(result) = &note.result
         {
@@ -169,6 +176,24 @@ fn outcome_text(command: &Command, note: &Note, log_tail: &str) -> String {
         log_tail
     };
     format!("{word}\n{why}\n{log_tail}").replace('\0', "").trim().to_owned()
+}
+
+/// A run that wants to be left alone for longer than its deadline allows is started in time for one more attempt, and
+/// people are told.
+async fn keep_deadline(tx: &mut Tx, run: &Run) -> Result<(), Error> {
+    let Some(deadline) = runs::bring_forward(tx, run.id).await? else {
+        return Ok(());
+    };
+    let told = format!(
+        "the {} run of {} wants to be started again only after it could still end by its deadline, {}; it is started \
+         while one attempt fits, and may need you (`steward runs show {}`)",
+        run.kind.name(),
+        run.agent,
+        deadline.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        run.id
+    );
+    store::notices::raise(tx, LATE, &run.id.to_string(), &told).await?;
+    Ok(())
 }
 
 /// Tells people that a run is parked, and why.

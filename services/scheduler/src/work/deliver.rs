@@ -157,6 +157,7 @@ async fn message(
     let message = payload::Message {
         contract_external_id: contract.external_id.clone(),
         text: text.chars().take(MESSAGE).collect(),
+        by_hand: false,
     };
     let natural_key = key::message(contract.id, about);
     let held = guard.text(what, text);

@@ -9,8 +9,8 @@ use rpc::v1::run_event::Kind as Said;
 use rpc::v1::{ClientMessage, RunEvent};
 use serde_json::Value;
 use store::effects::{self, NewEffect};
-use store::messages;
 use store::runs::{self, Run};
+use store::{artefacts, messages};
 use uuid::Uuid;
 
 use super::Floor;
@@ -28,13 +28,17 @@ const MESSAGES_PER_RUN: i64 = 20;
 /// The largest checkpoint kept.
 const CHECKPOINT: usize = 64 * 1024;
 
-/// Keeps one event of a leased run. A repeat changes nothing; one without the lease is dropped.
-pub(super) async fn keep(floor: &Floor, event: RunEvent) {
+/// Keeps one event of a leased run. A repeat changes nothing; one without the lease, or that can never be kept, is
+/// dropped.
+///
+/// # Errors
+/// When the store is away: it must be told again.
+pub(super) async fn keep(floor: &Floor, event: RunEvent) -> Result<(), Error> {
     let (Ok(run), Ok(token)) = (event.run_id.parse::<Uuid>(), event.lease_token.parse::<Uuid>()) else {
-        return;
+        return Ok(());
     };
     let Some(said) = event.kind.map(without_nul) else {
-        return;
+        return Ok(());
     };
     let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
     let kept = store::run_tx!(floor.desk.store, "run_event", Error, |tx| {
@@ -55,7 +59,9 @@ pub(super) async fn keep(floor: &Floor, event: RunEvent) {
             }
             Said::CheckpointJson(json) if json.len() <= CHECKPOINT => {
                 if let Ok(checkpoint) = serde_json::from_str::<Value>(json) {
-                    runs::save_checkpoint(tx, run, token, &payload::storable(checkpoint)).await?;
+                    let mut checkpoint = payload::storable(checkpoint);
+                    only_sent_up(tx, run, &mut checkpoint).await?;
+                    runs::save_checkpoint(tx, run, token, &checkpoint).await?;
                 }
                 Ok(false)
             }
@@ -68,8 +74,28 @@ pub(super) async fn keep(floor: &Floor, event: RunEvent) {
         Err(Error::Store(store::Error::Stale { .. })) => {
             tracing::debug!(run.id = %run, "an event of a run that is no longer leased was dropped");
         }
+        Err(error) if error.is_transient() => return Err(error),
         Err(error) => tracing::warn!(run.id = %run, %error, "an event could not be kept"),
     }
+    Ok(())
+}
+
+/// Takes out of a checkpoint what its run never sent up: what an object is called opens it to nobody.
+async fn only_sent_up(tx: &mut store::Tx, run: Uuid, checkpoint: &mut Value) -> Result<(), Error> {
+    let Some(files) = checkpoint["files"].as_array_mut() else {
+        return Ok(());
+    };
+    let named: Vec<String> = files
+        .iter()
+        .filter_map(|file| file["sha256"].as_str().map(str::to_owned))
+        .collect();
+    let known = artefacts::sent_up(tx, run, &named).await?;
+    files.retain(|file| {
+        file["sha256"]
+            .as_str()
+            .is_some_and(|hash| known.iter().any(|known| known == hash))
+    });
+    Ok(())
 }
 
 async fn wish_message(
@@ -94,6 +120,7 @@ async fn wish_message(
     let message = payload::Message {
         contract_external_id: contract.external_id,
         text: text.chars().take(MESSAGE).collect(),
+        by_hand: false,
     };
     let effect = NewEffect {
         agent: run.agent.clone(),

@@ -81,12 +81,16 @@ pub(super) async fn put(floor: &Floor, mut said: Streaming<PutArtefactRequest>) 
         let why = format!("{} has {} bytes; at most {limit} are taken", header.name, header.bytes);
         return Err(status(Code::Invalid, "TOO_LARGE", why));
     }
-    let held = store::run_tx!(floor.desk.store, "artefact_lease", |tx| runs::held(tx, run, token)
-        .await);
-    let agent = held.map_err(lease_lost)?.agent;
+    let hash = [header.sha256.clone()];
+    let held = store::run_tx!(floor.desk.store, "artefact_lease", |tx| {
+        let agent = runs::held(tx, run, token).await?.agent;
+        Ok((agent, artefacts::sent_up(tx, run, &hash).await?))
+    });
+    let (agent, own) = held.map_err(lease_lost)?;
     let agent = store::agents::get(&floor.desk.store, &agent).await.map_err(of_store)?;
     let guard = Guard::new(&floor.desk, &agent).map_err(of_store)?;
-    if !floor.objects.is_fresh(Folder::Artefacts, &header.sha256).await? {
+    // Only what this run sent up before need not come again: a hash alone must not make somebody's object its own.
+    if own.is_empty() || !floor.objects.is_fresh(Folder::Artefacts, &header.sha256).await? {
         let mut writer = floor
             .objects
             .writer(Folder::Artefacts, &header.sha256, header.bytes)

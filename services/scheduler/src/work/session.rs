@@ -135,7 +135,9 @@ impl Session {
                 self.note().await
             }
             Said::Event(event) => {
-                events::keep(&self.floor, event).await;
+                if let Err(error) = events::keep(&self.floor, event).await {
+                    tracing::warn!(%error, "an event could not be kept; the completion brings it again");
+                }
                 Ok(())
             }
         }

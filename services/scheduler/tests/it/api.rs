@@ -51,11 +51,11 @@ pub fn with(channel: &Channel, token: &str) -> Guarded {
     InterceptedService::new(channel.clone(), credentials)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     const_hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
-fn parts(bytes: &'static [u8], sha256: String) -> Vec<PutBundleRequest> {
+pub fn parts(bytes: &'static [u8], sha256: String) -> Vec<PutBundleRequest> {
     let header = BundleHeader {
         agent: "second".to_owned(),
         sha256,
@@ -125,6 +125,7 @@ async fn an_agent_is_added_with_its_bundle_key_and_secret() {
         bundle_sha256: sha256(bytes),
         simulated,
         label: String::new(),
+        keep_rollback: false,
     };
     assert_eq!(
         agents.put_agent(put(true)).await.unwrap_err().code(),
@@ -190,6 +191,7 @@ async fn a_live_agent_begins_in_the_shadow_and_one_that_comes_back_begins_anew()
         bundle_sha256: sha256(bytes),
         simulated: false,
         label: String::new(),
+        keep_rollback: false,
     };
     assert_eq!(agents.put_agent(put.clone()).await.unwrap().into_inner().mode, "shadow");
     let remove = RemoveAgentRequest {

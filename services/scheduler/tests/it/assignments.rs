@@ -3,7 +3,8 @@
 use domain::agent_file::AgentFile;
 use domain::run::Kind;
 use rpc::v1::complete_request::Outcome;
-use rpc::v1::{Assignment, CannotDo, HandedBack, Waiting};
+use rpc::v1::run_event::Kind as Said;
+use rpc::v1::{Assignment, CannotDo, HandedBack, RetryLater, Waiting};
 use scheduler::billing::Billing;
 use serde_json::{Value, json};
 use store::messages::Side;
@@ -11,7 +12,7 @@ use store::{run_tx, runs};
 use testkit::eventually;
 
 use crate::desk::{Bench, PATIENCE};
-use crate::floor::{Hand, serve, serve_with};
+use crate::floor::{Hand, serve, serve_with, sha256};
 use crate::ledger::Ledger;
 
 fn handed_back(reason: &str) -> Outcome {
@@ -266,4 +267,78 @@ async fn files_sent_with_messages_are_told_to_the_agent() {
         });
         hand.complete(&job, cannot, Vec::new()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_run_put_off_beyond_its_deadline_is_started_while_one_attempt_fits_and_people_are_told() {
+    let bench = Bench::new().await;
+    let (_contract, run) = bench.run(Kind::Work, 0).await;
+    bench
+        .change("UPDATE scheduler.runs SET timeout_secs = 1800, deadline = now() + INTERVAL '2 hours'")
+        .await;
+    let mut hand = Hand::new(&serve(&bench, &Ledger::default()).await).await;
+    let month = 30 * 24 * 3600;
+    let outcomes = [
+        Outcome::RetryLater(RetryLater {
+            after_secs: month,
+            ..RetryLater::default()
+        }),
+        Outcome::Waiting(Waiting {
+            timeout_secs: month,
+            ..Waiting::default()
+        }),
+    ];
+    for outcome in outcomes {
+        let job = hand.assignment().await;
+        hand.complete(&job, outcome, Vec::new()).await.unwrap();
+        let columns =
+            "not_before BETWEEN deadline - INTERVAL '31 minutes' AND deadline - INTERVAL '29 minutes' AS in_time";
+        assert_eq!(bench.columns(run, columns).await, json!({ "in_time": true }));
+        bench.hurry(run).await;
+        bench
+            .change("UPDATE scheduler.runs SET state = 'queued' WHERE state = 'waiting'")
+            .await;
+    }
+    assert_eq!(bench.count("scheduler.notices WHERE kind = 'run_late'").await, 1);
+    // Too late for a whole attempt: its wish stands, or it would be woken again and again.
+    let job = hand.assignment().await;
+    bench
+        .change("UPDATE scheduler.runs SET deadline = now() + INTERVAL '10 minutes'")
+        .await;
+    hand.complete(
+        &job,
+        Outcome::Waiting(Waiting {
+            timeout_secs: month,
+            ..Waiting::default()
+        }),
+        Vec::new(),
+    )
+    .await
+    .unwrap();
+    let columns = "state, not_before > now() + INTERVAL '29 days' AS as_wished";
+    let waits = json!({ "state": "waiting", "as_wished": true });
+    assert_eq!(bench.columns(run, columns).await, waits);
+}
+
+#[tokio::test]
+async fn a_checkpoint_names_only_what_its_run_sent_up() {
+    let bench = Bench::new().await;
+    let mut hand = Hand::new(&serve(&bench, &Ledger::default()).await).await;
+    let (_contract, _first) = bench.run(Kind::Work, 0).await;
+    let theirs = hand.assignment().await;
+    hand.put(&theirs, "theirs.txt", b"another client's").await;
+    let done = Outcome::ResultJson(json!({ "notes": "done", "files": ["theirs.txt"] }).to_string());
+    hand.complete(&theirs, done, Vec::new()).await.unwrap();
+    let (_contract, run) = bench.run(Kind::Work, 0).await;
+    let job = hand.assignment().await;
+    assert_eq!(job.run_id, run.to_string());
+    hand.put(&job, "own.txt", b"own").await;
+    let file = |name: &str, body: &[u8]| json!({ "name": name, "sha256": sha256(body), "bytes": body.len() });
+    let checkpoint = json!({ "data": 1, "files": [file("own.txt", b"own"), file("x.txt", b"another client's")] });
+    let said = vec![Said::CheckpointJson(checkpoint.to_string())];
+    hand.complete(&job, handed_back("drain"), said).await.unwrap();
+    let again = hand.assignment().await;
+    let paths: Vec<&str> = again.inputs.iter().map(|input| input.path.as_str()).collect();
+    assert_eq!(paths, ["out/own.txt"]);
+    assert!(hand.fetch(&again, &sha256(b"another client's")).await.is_err());
 }

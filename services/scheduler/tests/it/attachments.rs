@@ -162,7 +162,7 @@ async fn what_is_not_there_or_too_much_is_given_up_and_told() {
     let settings = [
         ("ATTACHMENTS__FILE_BYTES", "5"),
         ("ATTACHMENTS__CONTRACT_BYTES", "8"),
-        ("ATTACHMENTS__FILES", "2"),
+        ("ATTACHMENTS__FILES", "5"),
     ];
     let bench = Bench::with(&settings).await;
     let small = kept(&bench, "a.txt", "12345").await;
@@ -190,7 +190,7 @@ async fn what_is_not_there_or_too_much_is_given_up_and_told() {
             "its address answers 404",
             "the files of this contract have more than 8 bytes",
             "",
-            "more than 2 files came with this contract's messages",
+            "more than 5 files came with this contract's messages",
         ]
     );
     assert_eq!(bench.count(NOTICE).await, 1);
@@ -257,12 +257,51 @@ async fn a_passing_failure_is_tried_again_and_not_for_ever() {
     let file = files(&bench, contract).await.remove(0);
     assert_eq!((file.tries, file.error.as_str()), (1, ""));
     assert_eq!(bench.count(NOTICE).await, 0);
+    let early = fetcher.look("demo").await.unwrap();
+    assert_eq!(files(&bench, contract).await[0].tries, 1, "its pause is kept to");
+    assert!(early <= again);
+    bench
+        .change("UPDATE scheduler.messages SET attachments = jsonb_set(attachments, '{0,again_at}', '\"2026-01-01T00:00:00Z\"')")
+        .await;
     fetcher.look("demo").await.unwrap();
     let file = files(&bench, contract).await.remove(0);
     assert_eq!((file.tries, file.error.as_str()), (2, "its address answers 429"));
     assert_eq!(bench.count(NOTICE).await, 1);
     fetcher.look("demo").await.unwrap();
     assert_eq!(serving.await.unwrap(), 2, "and no third");
+}
+
+#[tokio::test]
+async fn an_address_that_never_answers_keeps_nobody_elses_file_away() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let bench = Bench::with(&[("ATTACHMENTS__TIMEOUT", "60s"), ("MARKETPLACE__BASE_URL", &origin)]).await;
+    let (silent, good) = (format!("{origin}/silent"), format!("{origin}/good"));
+    let (tarpit, _run) = bench.run(Kind::Work, 0).await;
+    sent(&bench, tarpit, &[("x", &silent), ("y", &silent)]).await;
+    let (other, _run) = bench.run(Kind::Work, 0).await;
+    sent(&bench, other, &[("z", &good)]).await;
+    let serving = tokio::task::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            let read = stream.read(&mut asked).await.unwrap();
+            if asked[..read].starts_with(b"GET /good") {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\nz";
+                stream.write_all(answer).await.unwrap();
+            } else {
+                open.push(stream);
+            }
+        }
+    });
+    let fetcher = fetcher(&bench).await;
+    let came = async || files(&bench, other).await[0].is_here();
+    tokio::select! {
+        looked = fetcher.look("demo") => panic!("the silent address answered: {looked:?}"),
+        came = testkit::eventually(crate::desk::PATIENCE, "the other client's file", came) => came.unwrap(),
+    }
+    serving.abort();
 }
 
 #[tokio::test]

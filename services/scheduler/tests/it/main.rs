@@ -10,6 +10,7 @@ mod approvals;
 mod assignments;
 mod attachments;
 mod budget;
+mod by_hand;
 mod canary;
 mod courier;
 mod desk;

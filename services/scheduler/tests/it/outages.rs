@@ -60,3 +60,25 @@ async fn while_the_models_are_away_people_know_and_no_bid_goes_out_until_they_ar
     bench.change("UPDATE scheduler.effects SET not_before = now()").await;
     until(&bench, id, State::Done).await;
 }
+
+#[tokio::test]
+async fn runs_that_wait_with_nobody_to_take_them_are_told_until_somebody_comes() {
+    let bench = Bench::new().await;
+    let billing = books(&bench, &Ledger::default()).await;
+    let told = "scheduler.notices WHERE kind = 'no_executor' AND resolved_at IS NULL";
+    let look = async || {
+        outages::look(&bench.desk, &billing).await.unwrap();
+        bench.count(told).await
+    };
+    bench.run(domain::run::Kind::Work, 0).await;
+    assert_eq!(look().await, 0, "it may be on its way");
+    bench
+        .change("UPDATE scheduler.runs SET not_before = now() - INTERVAL '1 minute'")
+        .await;
+    assert_eq!(look().await, 1);
+    let here = "INSERT INTO scheduler.executors (id, slots, isolation, version, draining) VALUES ('e', 1, 'process', '1', TRUE)";
+    bench.change(here).await;
+    assert_eq!(look().await, 1, "a drained one takes nothing");
+    bench.change("UPDATE scheduler.executors SET draining = FALSE").await;
+    assert_eq!(look().await, 0);
+}

@@ -207,6 +207,7 @@ async fn a_lost_message_is_found_on_a_later_page_of_a_long_thread() {
     let message = payload::Message {
         contract_external_id: external.clone(),
         text: "It is taken into account.".to_owned(),
+        by_hand: false,
     };
     let mut new = effect(
         Kind::Message,

@@ -103,6 +103,14 @@ pub enum RunsCommand {
         /// Its id
         id: String,
     },
+    /// Call a run off: its program is ended, and nothing of it goes out; `contracts retry` starts the work anew
+    Cancel {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Print what a run said and printed
     Logs {
         /// Its id
@@ -110,6 +118,26 @@ pub enum RunsCommand {
         /// Go on until it ends: exit 0 when it is done, 1 when it was parked or called off
         #[arg(long, short)]
         follow: bool,
+    },
+}
+
+/// `steward messages`.
+#[derive(Debug, Subcommand)]
+pub enum MessagesCommand {
+    /// List what was said on a contract, oldest first
+    List {
+        /// The contract's id, ours or the marketplace's
+        contract: String,
+    },
+    /// Say something to a contract's client yourself
+    Send {
+        /// The contract's id, ours or the marketplace's
+        contract: String,
+        /// What to say, at most 5000 characters; - reads it from the standard input
+        text: String,
+        /// Sent once per key, however often this is called [default: one of its own]
+        #[arg(long)]
+        key: Option<String>,
     },
 }
 

@@ -151,8 +151,8 @@ async fn add(access: &Access, file: &Path, asked: &Asked, market: Option<Simulat
     }
     let agent = match desk {
         // On a local simulated stack an agent without a registration could not work.
-        Some(desk) => desk.add(&file, &asked.label).await?,
-        None => put(&access.scheduler().await?, &packed, simulated, &asked.label).await?,
+        Some(desk) => desk.add(&file, &asked.label, false).await?.0,
+        None => put(&access.scheduler().await?, &packed, simulated, &asked.label, false).await?,
     };
     if let Ok(billing) = access.billing().await
         && let Some(warning) = unpriced(&billing, &packed.agent).await
@@ -336,7 +336,13 @@ fn secret(path: &Path) -> Result<String> {
 }
 
 /// Puts a bundle and the agent that runs from it.
-pub(crate) async fn put(scheduler: &Peer, packed: &Packed, simulated: bool, label: &str) -> Result<v1::Agent> {
+pub(crate) async fn put(
+    scheduler: &Peer,
+    packed: &Packed,
+    simulated: bool,
+    label: &str,
+    keep_rollback: bool,
+) -> Result<v1::Agent> {
     let header = v1::BundleHeader {
         agent: packed.agent.name.clone(),
         sha256: packed.sha256.clone(),
@@ -360,6 +366,7 @@ pub(crate) async fn put(scheduler: &Peer, packed: &Packed, simulated: bool, labe
         bundle_sha256: packed.sha256.clone(),
         simulated,
         label: label.to_owned(),
+        keep_rollback,
     };
     scheduler.ask("register the agent", agents.put_agent(request)).await
 }

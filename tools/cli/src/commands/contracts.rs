@@ -4,7 +4,7 @@ use anyhow::Result;
 use rpc::v1;
 use serde_json::Value;
 
-use super::{files, logs, page};
+use super::{files, logs, messages, page};
 use crate::args::{ContractsCommand, GigsCommand, Global, RunsCommand};
 use crate::context::Access;
 use crate::out::Out;
@@ -46,12 +46,6 @@ const HISTORY: [Column; 6] = [
     ("From", "from_state", As::Text),
     ("To", "to_state", As::Text),
     ("Detail", "detail", As::Text),
-];
-const MESSAGES: [Column; 4] = [
-    ("At", "at", As::Time),
-    ("Side", "side", As::Text),
-    ("Text", "text", As::Text),
-    ("With", "with", As::Text),
 ];
 const RUNS: [Column; 7] = [
     ("Run", "id", As::Text),
@@ -146,28 +140,12 @@ fn contract_text(value: &Value) -> String {
         &value["effects"],
         &super::operations::EFFECTS,
     ));
-    text.push_str(&render::section("Messages", &with_files(&value["messages"]), &MESSAGES));
+    text.push_str(&render::section(
+        "Messages",
+        &messages::with_files(&value["messages"]),
+        &messages::MESSAGES,
+    ));
     text
-}
-
-/// The messages, what was sent with each as one text: nobody has fetched or checked it.
-fn with_files(messages: &Value) -> Value {
-    let mut messages = messages.clone();
-    for message in messages.as_array_mut().into_iter().flatten() {
-        let files = message["attachments"].as_array().into_iter().flatten();
-        let files = files.map(|file| {
-            let told = |key: &str| file[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-            let bytes = file["bytes"].as_u64().filter(|bytes| *bytes > 0);
-            let parts = [
-                told("name"),
-                bytes.map(|bytes| format!("{bytes} bytes")),
-                told("url").or_else(|| Some("no address".to_owned())),
-            ];
-            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-        });
-        message["with"] = files.collect::<Vec<_>>().join("; ").into();
-    }
-    messages
 }
 
 pub(super) async fn gigs(global: &Global, command: GigsCommand, out: &Out) -> Result<u8> {
@@ -243,6 +221,14 @@ pub(super) async fn runs(global: &Global, command: RunsCommand, out: &Out) -> Re
             out.result(&view::dead_letter(&letter), |_| {
                 let (id, with) = (render::plain(&letter.id), with_version(&letter.version));
                 format!("run {id} is queued again, {with}")
+            })?;
+        }
+        RunsCommand::Cancel { id, reason } => {
+            let request = v1::CancelRunRequest { id, reason };
+            let run = peer.ask("call the run off", client.cancel_run(request)).await?;
+            out.result(&view::run(&run), |_| {
+                let id = render::plain(&run.id);
+                format!("run {id} is called off; its executor ends it within seconds")
             })?;
         }
         RunsCommand::Logs { id, follow } => return logs::print(&peer, id, follow, out).await,

@@ -47,6 +47,12 @@ pub(super) async fn run(global: &Global, command: ExecutorsCommand, out: &Out) -
                 executor = until_drained(&peer, executor, timeout).await?;
             }
             out.result(&shown(&executor), |_| sentence(&executor))?;
+            if !list(&peer).await?.iter().any(|other| other.state == "ready") {
+                out.note(
+                    "No other executor takes work: runs wait until one is started. This one takes work again only when its \
+                     process is started anew.",
+                );
+            }
             Ok(0)
         }
     }

@@ -155,6 +155,8 @@ fn shown(name: &str, report: &Report) -> Value {
         "agent": name,
         "good": report.is_good(),
         "outcome": outcome(report),
+        "refused": report.verdict.refused,
+        "held": report.verdict.held,
         "result": report.result(),
         "files": files.collect::<Vec<_>>(),
         "models": report.spent.json(),
@@ -180,6 +182,9 @@ fn text(name: &str, report: &Report, folder: Option<&Path>) -> String {
         let place = folder.map_or(String::new(), |folder| format!(" -> {}", folder.join(file).display()));
         lines.push(format!("  file {} ({} bytes){place}", render::plain(file), body.len()));
     }
+    let stops = report.verdict.refused.iter().map(|why| ("refused", why));
+    let stops = stops.chain(report.verdict.held.iter().map(|why| ("held for you", why)));
+    lines.extend(stops.map(|(word, why)| format!("  on a stack it would be {word}: {}", render::plain(why))));
     for used in report.spent.json().as_array().into_iter().flatten() {
         let model = used["model"].as_str().unwrap_or_default();
         lines.push(format!(

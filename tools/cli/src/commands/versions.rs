@@ -37,14 +37,10 @@ pub(super) async fn rollback(access: &Access, agent: String, version: String, ou
     let name = answer.agent.unwrap_or_default().name;
     let value = json!({ "name": name, "from": shown(&from), "to": shown(&to) });
     out.result(&value, |_| {
-        let again = if access.local.is_some() {
-            "; the next `steward up` with its folder takes the folder's version again"
-        } else {
-            ""
-        };
         let name = render::plain(&name);
         format!(
-            "{name} is at version {} again (it was {}): new runs use it, queued ones keep theirs{again}",
+            "{name} is at version {} again (it was {}): new runs use it, queued ones keep theirs. `steward agents add` gives \
+             it another",
             called(&to),
             called(&from)
         )

@@ -10,6 +10,11 @@ const WORKFLOW: &str = include_str!("agent.yml");
 const GIG: &str = include_str!("../../../../examples/gigs/summary.json");
 /// The part of the agent file that says how the agent is started; the rest is the same for all.
 const RUN: &str = "command = [\"python3\", \"agent.py\"]\n";
+const NODE_RUN: &str = "\
+# node_modules/ is not packed. With packages of its own (package.json and package-lock.json beside this file):
+# setup = [\"npm\", \"ci\"]
+command = [\"node\", \"agent.mjs\"]
+";
 const MEMORY: &str = "memory = \"512MiB\"\n";
 
 /// What the folder is about.
@@ -88,7 +93,7 @@ impl Template {
     fn agent_file(self) -> String {
         let (run, more) = match self {
             Self::Python => (RUN, ""),
-            Self::Node => ("command = [\"node\", \"agent.mjs\"]\n", ""),
+            Self::Node => (NODE_RUN, ""),
             Self::Shell => ("command = [\"sh\", \"agent.sh\"]\n", ""),
             Self::Prompt => (
                 "adapter = \"prompt\"\n",

@@ -18,6 +18,23 @@ const SAMPLE: &str = include_str!("../../../../examples/gigs/summary.json");
 const LONGEST: u64 = 64 * 1024 * 1024;
 /// What the platform keeps, in thousandths.
 const FEE: u32 = 100;
+/// Where files of the client lie, as on a stack.
+const INPUTS: &str = "inputs";
+/// What a gig may say.
+const GIG: [&str; 10] = [
+    "id",
+    "title",
+    "description",
+    "category",
+    "skills",
+    "budget_usdc",
+    "budget_micro_usdc",
+    "deadline",
+    "deliverables",
+    "client_name",
+];
+/// And what may stand beside it.
+const BESIDE: [&str; 5] = ["gig", "amount_usdc", "messages", "previous", "files"];
 /// The price when a gig names none.
 const USUAL_PRICE: &str = "40.00";
 
@@ -79,6 +96,14 @@ impl Brief {
             ))
             .into());
         }
+        known_only(&all, gig).map_err(|key| {
+            Failure::Usage(format!(
+                "{shown}: `{key}` is no key of a gig; it has {}, and beside them {} (`files`: names of files the client sends, \
+                 beside this file)",
+                GIG.join(", "),
+                BESIDE.join(", ")
+            ))
+        })?;
         let gig = as_in_a_job(gig);
         let price = all["amount_usdc"]
             .as_str()
@@ -141,7 +166,7 @@ impl Brief {
             "version": 1, "run_id": run_id, "kind": self.kind.name(), "attempt": 1, "deadline": null,
             "contract": if self.kind == Kind::Propose { Value::Null } else { contract },
             "gig": self.gig, "messages": self.messages,
-            "attachments": listed("attachments", &self.attachments),
+            "attachments": listed(INPUTS, &self.attachments),
             "budget": { "llm_micro_usd": budget, "remaining_micro_usd": budget },
         });
         if self.kind == Kind::Revise {
@@ -155,7 +180,7 @@ impl Brief {
 
     /// What is placed in the workspace.
     pub(crate) fn inputs(&self) -> Vec<(InputFile, Vec<u8>)> {
-        let all = [("attachments", &self.attachments), ("previous", &self.previous)];
+        let all = [(INPUTS, &self.attachments), ("previous", &self.previous)];
         let each = all
             .into_iter()
             .flat_map(|(folder, files)| files.iter().map(move |(name, body)| (folder, name, body)));
@@ -175,6 +200,18 @@ impl Brief {
     }
 }
 
+/// Refuses a word nobody would read, unless a listing of ours wrote the file: that says more than a job needs.
+fn known_only<'a>(all: &'a Value, gig: &'a Value) -> Result<(), &'a str> {
+    if gig.get("external_id").is_some() {
+        return Ok(());
+    }
+    let nested = !std::ptr::eq(all, gig);
+    let keys = |value: &'a Value| value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let unknown_beside = keys(all).find(|key| !BESIDE.contains(key) && (nested || !GIG.contains(key)));
+    let unknown_in = keys(gig).find(|key| nested && !GIG.contains(key));
+    unknown_beside.or(unknown_in).map_or(Ok(()), Err)
+}
+
 /// A gig as jobs have it, also from what `gigs show` prints.
 fn as_in_a_job(gig: &Value) -> Value {
     let mut found = gig.clone();
@@ -184,19 +221,8 @@ fn as_in_a_job(gig: &Value) -> Value {
     if let Some(external) = gig["external_id"].as_str() {
         found["id"] = external.into();
     }
-    let known = [
-        "id",
-        "title",
-        "description",
-        "category",
-        "skills",
-        "budget_usdc",
-        "deadline",
-        "deliverables",
-        "client_name",
-    ];
     if let Some(fields) = found.as_object_mut() {
-        fields.retain(|name, value| known.contains(&name.as_str()) && !value.is_null());
+        fields.retain(|name, value| GIG.contains(&name.as_str()) && !value.is_null());
     }
     if let Some(number) = found["budget_usdc"].as_number() {
         found["budget_usdc"] = number.to_string().into();
@@ -247,7 +273,7 @@ mod tests {
         let brief = Brief::read(Some(&path), Kind::Work, Some("hello")).unwrap();
         let job = brief.job("r", 5);
         assert_eq!(job["gig"]["budget_usdc"], "12.5");
-        assert_eq!(job["attachments"][0]["path"], "attachments/notes.txt");
+        assert_eq!(job["attachments"][0]["path"], "inputs/notes.txt");
         assert_eq!(job["messages"][0]["text"], "hello");
         assert_eq!(brief.inputs().len(), 1);
         let shown = r#"{"id": "0198", "external_id": "gig-7", "title": "T", "budget_micro_usdc": 20000000, "score_permille": 800}"#;
@@ -260,6 +286,14 @@ mod tests {
         );
         assert_eq!(job["contract"]["amount_micro_usdc"], 20_000_000);
         assert_eq!(job["previous"]["request"], "shorter");
+        for typo in [
+            r#"{"title": "T", "attachments": []}"#,
+            r#"{"gig": {"title": "T", "descripton": "x"}}"#,
+        ] {
+            std::fs::write(&path, typo).unwrap();
+            let refused = Brief::read(Some(&path), Kind::Work, None).err().unwrap().to_string();
+            assert!(refused.contains("is no key of a gig"), "{refused}");
+        }
         std::fs::write(&path, "{}").unwrap();
         assert!(Brief::read(Some(&path), Kind::Work, None).is_err());
         assert!(Brief::read(None, Kind::Reply, None).is_ok(), "the built-in one");

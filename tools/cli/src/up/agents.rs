@@ -108,17 +108,18 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Puts an agent to the scheduler and sees that it can work. Doing it again changes nothing.
+    /// Puts an agent to the scheduler and sees that it can work. Doing it again changes nothing. With `keep_rollback` an
+    /// agent that was taken back from what lies in its folder stays where it is; whether it did is answered too.
     ///
     /// # Errors
     /// The folder cannot be packed, or somebody refuses or does not answer.
-    pub async fn add(&self, file: &Path, label: &str) -> Result<v1::Agent> {
+    pub async fn add(&self, file: &Path, label: &str, keep_rollback: bool) -> Result<(v1::Agent, bool)> {
         let path = file.to_owned();
         let packed = tokio::task::spawn_blocking(move || bundle::pack(&path))
             .await
             .context("pack the agent's folder")??;
         let scheduler = Peer::open("scheduler", &self.scheduler, &self.token).await?;
-        let agent = put(&scheduler, &packed, self.simulator.is_some(), label).await?;
+        let agent = put(&scheduler, &packed, self.simulator.is_some(), label, keep_rollback).await?;
         match &self.simulator {
             Some(simulator) => self.enlist(simulator, &scheduler, &packed.agent, file).await?,
             None => {
@@ -127,7 +128,8 @@ impl Desk {
                 }
             }
         }
-        Ok(agent)
+        let stays = agent.version != packed.sha256;
+        Ok((agent, stays))
     }
 
     /// Registers agents the scheduler knows and this folder has no usable file of: a simulator that was started anew

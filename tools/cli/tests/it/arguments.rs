@@ -35,7 +35,8 @@ fn commands() -> String {
 fn the_commands_scripts_know_keep_their_names() {
     let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|init|test|env|link|register|readiness|verify-email|\
                  webhooks|claim-link|resume|list|mode|versions|rollback|endpoint-key|remove\ngigs list|show\n\
-                 contracts list|show|retry\napprovals list|show|approve|refuse\nruns list|show|files|retry|logs\n\
+                 contracts list|show|retry\nmessages list|send\napprovals list|show|approve|refuse\n\
+                 runs list|show|files|retry|cancel|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
                  effects list|show|approve|refuse\nconsole\nledger check|explain|statement\ndoctor live|sandbox\nsmoke\n\
                  api drift\nprices list|set\nexecutors list|drain\ndeployments list\nversion\ncompletions";

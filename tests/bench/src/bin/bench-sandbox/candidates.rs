@@ -14,8 +14,11 @@ use executor::workspace::Workspace;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStdout;
 
+use crate::Args;
+use crate::sandlock::Sandlock;
+
 /// Prints at once, and goes on until it is ended.
-const AGENT: &str = "/usr/bin/yes";
+pub const AGENT: &str = "/usr/bin/yes";
 /// More than any start takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Far from an executor's own, so that a stack running here is left alone.
@@ -30,6 +33,8 @@ pub struct Taken {
     pub end: Duration,
     /// Memory of everything beside the agent, bytes.
     pub memory: u64,
+    /// Processor time that does not show among the children of this program that ended.
+    pub own_cpu: Duration,
 }
 
 /// Where runs take place, and as whom.
@@ -42,6 +47,7 @@ pub struct Site {
 pub enum Candidate {
     Plain,
     Bubblewrap,
+    Sandlock(Box<Sandlock>),
     Steward(Box<Sandbox>),
 }
 
@@ -63,14 +69,18 @@ impl Site {
 
 impl Candidate {
     /// All that this machine gives, the product's levels strongest first.
-    pub async fn all(site: &Site, executor: Option<PathBuf>, groups: &Result<Groups, String>) -> Result<Vec<Self>> {
+    pub async fn all(site: &Site, args: &Args, groups: &Result<Groups, String>) -> Result<Vec<Self>> {
         let beside = std::env::current_exe()?.with_file_name("executor");
-        let launcher = executor.unwrap_or(beside);
+        let launcher = args.executor.clone().unwrap_or(beside);
         let mut all = vec![Self::Plain];
         if Path::new("/usr/bin/bwrap").exists() {
             all.push(Self::Bubblewrap);
         } else {
             eprintln!("bubblewrap is not installed: it is left out");
+        }
+        match Sandlock::find(&args.sandlock, site.uid()).await? {
+            Some(sandlock) => all.push(Self::Sandlock(Box::new(sandlock))),
+            None => eprintln!("{} has no package sandlock: it is left out", args.sandlock.display()),
         }
         for level in [Level::Namespaces, Level::Landlock, Level::Process] {
             let levels = Level::Process..=level;
@@ -90,6 +100,7 @@ impl Candidate {
         match self {
             Self::Plain => "fork+exec".to_owned(),
             Self::Bubblewrap => "bubblewrap".to_owned(),
+            Self::Sandlock(_) => "sandlock".to_owned(),
             Self::Steward(sandbox) => format!("steward {}", sandbox.level().as_str()),
         }
     }
@@ -102,6 +113,7 @@ impl Candidate {
             match self {
                 Self::Plain => command(site, AGENT, &[], &space).await,
                 Self::Bubblewrap => command(site, "/usr/bin/bwrap", &bubblewrap(&space.work()), &space).await,
+                Self::Sandlock(sandlock) => sandlock.once(&space.work()).await,
                 Self::Steward(sandbox) => steward(sandbox, &space).await,
             }
         });
@@ -148,7 +160,12 @@ async fn command(site: &Site, program: &str, args: &[String], space: &Workspace)
     child.wait().await?;
     until_closed(stdout).await?;
     let end = began.elapsed();
-    Ok(Taken { start, end, memory })
+    Ok(Taken {
+        start,
+        end,
+        memory,
+        own_cpu: Duration::ZERO,
+    })
 }
 
 async fn steward(sandbox: &Sandbox, space: &Workspace) -> Result<Taken> {
@@ -173,7 +190,12 @@ async fn steward(sandbox: &Sandbox, space: &Workspace) -> Result<Taken> {
     until_closed(stdout).await?;
     let end = began.elapsed();
     anyhow::ensure!(ended.none_left, "some processes are left");
-    Ok(Taken { start, end, memory })
+    Ok(Taken {
+        start,
+        end,
+        memory,
+        own_cpu: Duration::ZERO,
+    })
 }
 
 /// As the executor starts an agent.

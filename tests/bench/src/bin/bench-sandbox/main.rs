@@ -1,5 +1,5 @@
 //! `bench-sandbox`: how long until an agent's first instruction, and until nothing of it is left, beside a plain
-//! fork+exec and bubblewrap.
+//! fork+exec, bubblewrap and, where a Python has it, sandlock.
 //!
 //! The candidates take turns, run by run. The same program is started by each: one that prints at once and then waits
 //! to be ended. `--runs 10000` is the leak check: afterwards no process, mount, namespace, folder, control group or
@@ -12,13 +12,15 @@ mod candidates;
 mod leaks;
 #[cfg(target_os = "linux")]
 mod measure;
+#[cfg(target_os = "linux")]
+mod sandlock;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(about = "Start and end of one run's process, beside fork+exec and bubblewrap")]
+#[command(about = "Start and end of one run's process, beside fork+exec, bubblewrap and sandlock")]
 struct Args {
     /// Runs of each candidate.
     #[arg(long, default_value_t = 200)]
@@ -29,6 +31,9 @@ struct Args {
     /// The executor to measure; else the one beside this program.
     #[arg(long)]
     executor: Option<std::path::PathBuf>,
+    /// A Python with the package sandlock (`pip install sandlock`).
+    #[arg(long, default_value = "python3")]
+    sandlock: std::path::PathBuf,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -44,8 +49,8 @@ async fn main() -> anyhow::Result<ExitCode> {
 fn main() -> ExitCode {
     let args = Args::parse();
     eprintln!(
-        "sandboxes are measured on Linux only ({} runs of {:?} by {:?}, json {})",
-        args.runs, args.only, args.executor, args.json
+        "sandboxes are measured on Linux only ({} runs of {:?} by {:?} beside {:?}, json {})",
+        args.runs, args.only, args.executor, args.sandlock, args.json
     );
     ExitCode::from(2)
 }

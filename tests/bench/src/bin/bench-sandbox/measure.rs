@@ -54,7 +54,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         Ok(groups) => eprintln!("with control groups ({})", groups.version().as_str()),
         Err(reason) => eprintln!("without control groups: {reason}"),
     }
-    let all = Candidate::all(&site, args.executor.clone(), &groups).await?;
+    let all = Candidate::all(&site, args, &groups).await?;
     let folders = groups.map(|groups| groups.folders()).unwrap_or_default();
     let mut records: Vec<Record> = all.into_iter().filter(wanted).map(Record::new).collect();
     for number in 0..WARM_UP {
@@ -163,7 +163,10 @@ impl Record {
     async fn once(&mut self, site: &Site, number: usize) {
         let before = children_cpu();
         match self.candidate.once(site, number).await {
-            Ok(taken) => self.taken.push(taken),
+            Ok(taken) => {
+                self.cpu += taken.own_cpu;
+                self.taken.push(taken);
+            }
             Err(error) => {
                 self.failed += 1;
                 eprintln!("{}: {error:#}", self.candidate.name());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use boot::CancellationToken;
+use rpc::v1;
 
 use super::{Desk, NAME, Registration};
 use crate::failure;
@@ -82,8 +83,9 @@ pub async fn keep(desk: Desk, mut roster: Roster, board: Arc<Board>, stop: Cance
 async fn add_all(desk: &Desk, roster: &Roster, skipped: &mut BTreeSet<String>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for file in &roster.named {
-        let added = desk.add(file, "").await;
-        let agent = added.with_context(|| format!("see to the agent of {}", file.display()))?;
+        let added = desk.add(file, "", true).await;
+        let (agent, stays) = added.with_context(|| format!("see to the agent of {}", file.display()))?;
+        remark(roster, &agent, stays, skipped);
         seen.insert(agent.name);
     }
     for registration in Registration::all(&desk.home) {
@@ -91,8 +93,11 @@ async fn add_all(desk: &Desk, roster: &Roster, skipped: &mut BTreeSet<String>) -
         if seen.contains(name) || !file.is_file() {
             continue;
         }
-        match desk.add(file, "").await {
-            Ok(agent) => drop(seen.insert(agent.name)),
+        match desk.add(file, "", true).await {
+            Ok((agent, stays)) => {
+                remark(roster, &agent, stays, skipped);
+                seen.insert(agent.name);
+            }
             Err(error) if is_its_own(&error) => {
                 if skipped.insert(name.clone()) {
                     roster.out.note(&skipping(name, &failure::sentence(&error)));
@@ -102,6 +107,18 @@ async fn add_all(desk: &Desk, roster: &Roster, skipped: &mut BTreeSet<String>) -
         }
     }
     desk.enlist_others(&seen).await
+}
+
+/// Says once that an agent is not what lies in its folder.
+fn remark(roster: &Roster, agent: &v1::Agent, stays: bool, told: &mut BTreeSet<String>) {
+    if stays && told.insert(agent.name.clone()) {
+        let version: String = agent.version.chars().take(12).collect();
+        roster.out.note(&format!(
+            "the agent {} stays at version {version}, to which it was taken back; `steward agents add` gives it what lies in \
+             its folder",
+            agent.name
+        ));
+    }
 }
 
 /// Whether the agent's own files are at fault, and waiting cannot help.
