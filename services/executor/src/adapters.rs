@@ -8,6 +8,7 @@
 
 mod calls;
 mod http;
+mod later;
 mod prompt;
 mod runner;
 mod voice;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 pub(crate) use runner::Runner;
 
+use crate::callbacks::Addresses;
 use crate::protocol::{EXIT_CANNOT_DO, Kind};
 use voice::Voice;
 
@@ -68,6 +70,8 @@ pub(crate) struct Call {
     pub(crate) key: String,
     /// The way to the models, for whoever can reach it.
     pub(crate) gateway: Option<GatewayAccess>,
+    /// Where it may answer later, if this executor can be reached.
+    pub(crate) callbacks: Option<Addresses>,
 }
 
 /// The way to the models from elsewhere.

@@ -192,7 +192,7 @@ fn open_all(out: &Path, names: &[String], uid: Option<u32>, bounds: Bounds) -> R
 
 /// Opens a file below `out` folder by folder, refusing links on every step: nothing the agent prepares, not even
 /// while this runs, leads elsewhere. Opening never waits, also on a pipe.
-fn open_inside(out: &Path, name: &str) -> Result<File, String> {
+pub(crate) fn open_inside(out: &Path, name: &str) -> Result<File, String> {
     let folder = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
     let last = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
     let failed = |errno: nix::Error| match errno {

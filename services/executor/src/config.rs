@@ -81,6 +81,10 @@ pub struct Endpoints {
     pub private: bool,
     /// The model gateway as they reach it; empty: they get none.
     pub gateway_url: String,
+    /// `ADDRESS:PORT` where answers that come later are taken; empty: none are.
+    pub listen: String,
+    /// How they reach that.
+    pub public_url: String,
 }
 
 /// `[work]`
@@ -279,6 +283,7 @@ impl Config {
                 self.endpoints.gateway().is_ok(),
                 "endpoints.gateway_url must be https://host, or http://host:port",
             )
+            .and(self.endpoints.check_callbacks().map_err(|wrong| vec![wrong]))
             .require(
                 self.billing.max_connections > 0 && self.billing.max_request_bytes > 0,
                 "billing.max_connections and billing.max_request_bytes must be more than nothing",

@@ -23,6 +23,9 @@ pub enum Error {
     /// The HTTP client.
     #[error("make the client of the model gateway: {0}")]
     Client(#[from] outbound::Error),
+    /// The port for answers of endpoints.
+    #[error("take the port of endpoints.listen: {0}")]
+    Listen(#[source] std::io::Error),
     /// Work on a blocking thread was dropped.
     #[error("stopped while starting")]
     Stopped,

@@ -21,6 +21,7 @@
 pub mod adapters;
 pub mod artefacts;
 pub mod bundles;
+mod callbacks;
 pub mod completions;
 pub mod config;
 pub mod doctor;
@@ -52,6 +53,7 @@ use tokio::sync::mpsc;
 
 use adapters::Runner;
 use bundles::Bundles;
+use callbacks::Callbacks;
 use completions::Completions;
 pub use config::Config;
 pub use error::Error;
@@ -122,6 +124,8 @@ async fn open(
     });
     let token = SecretString::from(config.scheduler.token.expose());
     let credentials = Credentials::new(&token, telemetry::current_traceparent).map_err(|_invalid| Error::Token)?;
+    let callbacks = Callbacks::open(&config.endpoints, &config.caps, &ctx.tasks, over.clone());
+    let callbacks = callbacks.await.map_err(Error::Listen)?;
     let (limit, kept) = (config.caps.bundle_bytes, config.work.bundles_kept);
     Ok(Parts {
         tasks: ctx.tasks.clone(),
@@ -137,6 +141,7 @@ async fn open(
         bundles: Bundles::new(folders.bundles(), folders.begun(), limit, kept, ctx.tasks.clone()),
         completions,
         gateway: Upstream::new(&config.billing)?,
+        callbacks,
         events,
         folders,
         config,

@@ -36,6 +36,8 @@ pub const DECOYS: &str = "steward_executor_decoys_total";
 pub const CONNECTIONS: &str = "steward_executor_connections_total";
 /// Bytes of such connections, by `direction`.
 pub const CONNECTION_BYTES: &str = "steward_executor_connection_bytes_total";
+/// Requests of endpoints that answer later, by `kind` and `outcome`.
+pub const CALLBACKS: &str = "steward_executor_callbacks_total";
 /// Bundles fetched, by `outcome`.
 pub const BUNDLES: &str = "steward_executor_bundles_total";
 /// What isolation this host gives: 1 for the `level` in force.
@@ -66,6 +68,10 @@ pub(crate) fn describe() {
     describe_counter!(DECOYS, "Decoy keys carried out by runs, by the way out");
     describe_counter!(CONNECTIONS, "Connections of runs to other hosts, by outcome");
     describe_counter!(CONNECTION_BYTES, Unit::Bytes, "Bytes of such connections, by direction");
+    describe_counter!(
+        CALLBACKS,
+        "Requests of endpoints that answer later, by kind and outcome"
+    );
     describe_counter!(BUNDLES, "Bundles fetched, by outcome");
     describe_gauge!(ISOLATION, "Isolation in force, by level");
     describe_gauge!(ISOLATION_LAYER, "Layers of isolation this host gives");

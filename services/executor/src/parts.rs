@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::adapters::Runner;
 use crate::bundles::Bundles;
+use crate::callbacks::Callbacks;
 use crate::completions::Completions;
 use crate::config::Config;
 use crate::folders::Folders;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) folders: Folders,
     pub(crate) completions: Completions,
     pub(crate) gateway: Upstream,
+    /// Where endpoints answer later, if this executor can be reached.
+    pub(crate) callbacks: Option<Callbacks>,
     /// To the session.
     pub(crate) events: mpsc::Sender<RunEvent>,
 }

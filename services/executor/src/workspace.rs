@@ -4,6 +4,7 @@
 //! runs/RUN-ATTEMPT/        ours: the agent passes through, but cannot rename or replace what stands here
 //!   job.json               the job, for the agent to read
 //!   events                 the pipe it writes events to
+//!   lines                  the pipe an endpoint's later answers come out of, where there is one
 //!   task.json              what to play, when the agent is this program
 //!   process.json           who runs here, for the next start
 //!   work/                  the agent's own: it starts here
@@ -57,11 +58,20 @@ impl Workspace {
         }
         std::fs::write(space.job(), job)?;
         std::fs::set_permissions(space.job(), std::fs::Permissions::from_mode(0o400))?;
-        mkfifo(&space.events(), Mode::S_IRUSR | Mode::S_IWUSR)?;
-        for path in [space.job(), space.events()] {
-            give(&path, uid)?;
-        }
+        give(&space.job(), uid)?;
+        space.pipe("events")?;
         Ok(space)
+    }
+
+    /// Makes a pipe beside the agent's folder, for its user.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn pipe(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        give(&path, self.uid)?;
+        Ok(path)
     }
 
     /// The outer folder.

@@ -1,4 +1,4 @@
-//! An agent that runs somewhere else: one POST, and its answer's lines are the events.
+//! An agent that runs somewhere else: one POST, and its answer's lines are the events, or those it posts later.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use outbound::{Client, Guard, Method, Response, read_limited};
 use serde_json::{Map, Value, json};
 
 use super::calls::{Failed, send};
+use super::later;
 use super::{Call, End, Task, Voice, files_of, write};
+use crate::callbacks::Addresses;
 use crate::protocol::event::{MAX_LINE, cut};
 use crate::protocol::name::in_out;
 
@@ -29,7 +31,14 @@ pub(super) async fn answer(task: &Task, call: &Call, mut job: Value, voice: &mut
         .total_timeout(None)
         .build()
         .map_err(|error| error.to_string())?;
-    add_files(&mut job, task);
+    match &call.callbacks {
+        Some(callbacks) => {
+            job["callback_url"] = callbacks.callback.as_str().into();
+            job["upload_url"] = callbacks.upload.as_str().into();
+            add_addresses(&mut job, task, callbacks);
+        }
+        None => add_files(&mut job, task),
+    }
     if let Some(gateway) = &call.gateway {
         job["gateway"] = json!({ "openai_base_url": format!("{}/v1", gateway.url.as_str().trim_end_matches('/')), "token": gateway.token });
     }
@@ -60,11 +69,7 @@ pub(super) async fn answer(task: &Task, call: &Call, mut job: Value, voice: &mut
     };
     match answer.status().as_u16() {
         200 => listen(task, answer, voice).await,
-        202 => Err(
-            "the endpoint answered 202: answers that come later are not taken by this release; answer 200 and \
-            stream the events"
-                .to_owned(),
-        ),
+        202 => later::listen(task, call, &client, answer.headers(), voice).await,
         422 => Ok(End::CannotDo(format!(
             "the endpoint cannot do this: {}",
             refusal(answer).await
@@ -78,37 +83,63 @@ pub(super) async fn answer(task: &Task, call: &Call, mut job: Value, voice: &mut
 
 /// Passes the lines of the answer on, as they come.
 async fn listen(task: &Task, mut answer: Response, voice: &mut Voice) -> Result<End, String> {
-    let mut begun = Vec::new();
-    let (mut lines, mut decided) = (0_u64, false);
+    let mut lines = Lines::default();
     loop {
         let part = answer.chunk().await;
         let part = part.map_err(|_error| {
-            format!("the endpoint's answer broke off after {lines} lines: it is not asked again in this attempt")
+            let heard = lines.heard;
+            format!("the endpoint's answer broke off after {heard} lines: it is not asked again in this attempt")
         })?;
-        let over = part.is_none();
-        begun.extend_from_slice(&part.unwrap_or_default());
-        while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = begun.drain(..=end).collect();
-            lines += 1;
-            decided |= hear(task, line.trim_ascii(), voice)?;
-        }
-        if begun.len() > MAX_LINE {
-            return Err(format!(
-                "a line of the endpoint's answer is longer than {MAX_LINE} bytes"
-            ));
-        }
-        if over {
-            break;
-        }
+        let Some(part) = part else { break };
+        lines.hear(task, &part, voice, false)?;
     }
-    decided |= hear(task, begun.trim_ascii(), voice)?;
-    if !decided {
+    if !lines.finish(task, voice)? {
+        let heard = lines.heard;
         return Err(format!(
-            "the endpoint's answer ended after {lines} lines without a result: it must stream one line such as \
+            "the endpoint's answer ended after {heard} lines without a result: it must stream one line such as \
              {{\"type\":\"result\",\"notes\":\"...\",\"files\":[\"report.md\"]}}"
         ));
     }
     Ok(End::Said)
+}
+
+/// Lines out of the parts they come in.
+#[derive(Default)]
+pub(super) struct Lines {
+    begun: Vec<u8>,
+    heard: u64,
+    decided: bool,
+}
+
+impl Lines {
+    /// Takes a part. Whether a line so far decides the end; with `stop`, no line after such a one is heard.
+    pub(super) fn hear(&mut self, task: &Task, part: &[u8], voice: &mut Voice, stop: bool) -> Result<bool, String> {
+        self.begun.extend_from_slice(part);
+        let mut from = 0;
+        while let Some(length) = self.begun.iter().skip(from).position(|byte| *byte == b'\n') {
+            let line = self.begun.get(from..from + length).unwrap_or_default();
+            self.heard += 1;
+            self.decided |= hear(task, line.trim_ascii(), voice)?;
+            from += length + 1;
+            if stop && self.decided {
+                break;
+            }
+        }
+        self.begun.drain(..from);
+        if self.begun.len() > MAX_LINE {
+            return Err(format!(
+                "a line of the endpoint's answer is longer than {MAX_LINE} bytes"
+            ));
+        }
+        Ok(self.decided)
+    }
+
+    /// A last line may have no end.
+    fn finish(&mut self, task: &Task, voice: &mut Voice) -> Result<bool, String> {
+        let line = std::mem::take(&mut self.begun);
+        self.decided |= hear(task, line.trim_ascii(), voice)?;
+        Ok(self.decided)
+    }
 }
 
 /// One line: a file is put where it belongs, everything else is the executor's to judge. Whether it decides the end.
@@ -141,6 +172,21 @@ fn file(task: &Task, fields: &Map<String, Value>) -> Result<(), String> {
         _ => return Err(format!("the file {name} needs either `text` or `base64`")),
     };
     write(&task.out, &name, &bytes, append)
+}
+
+/// Puts addresses beside the files of the job.
+fn add_addresses(job: &mut Value, task: &Task, callbacks: &Addresses) {
+    for (entry, path) in files_of(job, &task.work) {
+        // One that did not come says so itself.
+        let path = path.filter(|path| path.is_file());
+        let address = path
+            .as_deref()
+            .and_then(|path| path.strip_prefix(&task.work).ok()?.to_str())
+            .and_then(|path| callbacks.inputs.get(path));
+        if let Some(address) = address {
+            entry["url"] = address.as_str().into();
+        }
+    }
 }
 
 /// Puts the files of the job into it, as far as they fit.

@@ -12,6 +12,7 @@ use super::env::Ways;
 use super::spec::Spec;
 use super::{Activity, Run, built_in, env, stopped};
 use crate::bundles::{self, Bundle};
+use crate::callbacks::Door;
 use crate::gateway::{Gateway, Place, Watched};
 use crate::proxy::Proxy;
 use crate::sandbox::{Calls, Files, GATEWAY_PORT, Launch, Level, Limits, PROXY_PORT, Policy};
@@ -30,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) launch: Launch,
     pub(super) gateway: Gateway,
     pub(super) proxy: Option<Proxy>,
+    /// Where its endpoint answers later.
+    pub(super) door: Option<Door>,
     pub(super) bundle: Bundle,
     pub(super) spec: Spec,
 }
@@ -79,9 +82,8 @@ impl Run {
             .map_err(|error| start(format!("lay out the decoy: {error}")))?;
         let mut launch = self.launch(&spec, space, &bundle, &gateway, proxy.as_ref());
         open_to(&mut launch, &ports);
-        self.play(&spec, space, bundle.path(), &gateway, &mut launch)
-            .await
-            .map_err(start)?;
+        let playing = self.play(&spec, space, bundle.path(), &gateway, activity, &mut launch);
+        let door = playing.await.map_err(start)?;
         launch.policy.spaces = spaces;
         if let Some(calls) = launch.policy.calls.as_mut() {
             calls.shared = spaces;
@@ -90,6 +92,7 @@ impl Run {
             launch,
             gateway,
             proxy,
+            door,
             bundle,
             spec,
         })

@@ -15,6 +15,7 @@ use super::hearing::{Hearing, Said};
 use super::pipe::{Heard, Line, Pipe};
 use super::voice::Voice;
 use super::{Activity, Run, Way, stopped};
+use crate::callbacks::Door;
 use crate::leases::Stop;
 use crate::protocol::Kind;
 use crate::sandbox::{Process, Usage};
@@ -52,6 +53,8 @@ struct Watch<'a> {
     voice: Voice,
     activity: Arc<Activity>,
     disk: u64,
+    /// Where an endpoint answers later.
+    door: Option<Door>,
     why: Option<Why>,
     kill_at: Option<Instant>,
 }
@@ -88,6 +91,7 @@ impl Run {
             voice: Voice::new(&self.parts, &self.assignment.run_id, &self.assignment.lease_token),
             activity,
             disk: prepared.spec.limits.disk,
+            door: prepared.door,
             why: None,
             kill_at: None,
         };
@@ -171,6 +175,7 @@ fn printed(cap: u64) -> String {
 impl Watch<'_> {
     async fn watch(mut self, mut ears: Ears) -> Result<Exited, Ending> {
         let status = self.until_exit(&mut ears).await;
+        self.close_door();
         // Whatever it started ends with it, wherever that went.
         let ending = self.run.parts.tasks.spawn_blocking("end", self.process.end_all());
         let ended = ending.await;
@@ -272,6 +277,21 @@ impl Watch<'_> {
         let at = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
         self.why = Some(why);
+        self.close_door();
+    }
+
+    /// Nothing an endpoint sends from now on counts, or changes what lies in `out/`.
+    fn close_door(&self) {
+        let reason = match &self.why {
+            Some(Why::Timeout(_)) => "timeout".to_owned(),
+            Some(Why::Idle(_)) => "idle".to_owned(),
+            Some(Why::TooMuch(_)) => "too_much".to_owned(),
+            Some(Why::Stopped(stop)) => stop.reason(),
+            None => "ended".to_owned(),
+        };
+        if let Some(door) = &self.door {
+            door.close(&reason);
+        }
     }
 
     async fn measure(&mut self) {

@@ -282,7 +282,7 @@ async fn an_answer_that_began_is_never_asked_for_again() {
             "{\"type\":\"file\",\"name\":\"../x\",\"text\":\"\"}\n",
             "leaves its folder",
         ),
-        (202, "", "answer 200 and stream"),
+        (202, "", "set endpoints.listen and endpoints.public_url"),
         (401, "no such key", "refused the job with 401: no such key"),
         (
             422,

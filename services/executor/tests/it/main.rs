@@ -3,6 +3,7 @@
 
 mod adapters;
 mod bad_agents;
+mod callbacks;
 #[cfg(target_os = "linux")]
 mod calls;
 mod cancel;

@@ -116,6 +116,7 @@ pub(super) async fn executor(place: &Place, floor: &Floor, gateway: &Url, isolat
         ("SCHEDULER__TOKEN", &floor.token),
         ("BILLING__GATEWAY_URL", gateway.as_str()),
         ("ENDPOINTS__PRIVATE", "true"),
+        ("ENDPOINTS__LISTEN", "127.0.0.1:0"),
         ("ENDPOINTS__GATEWAY_URL", gateway.as_str()),
         ("WORK__DIR", &work.to_string_lossy()),
         ("WORK__SLOTS", "1"),

@@ -326,6 +326,7 @@ fn executor(plan: &Plan, home: &Home, vault: &Vault, index: usize) -> Told {
             ("WORK__LEASE_MARGIN", "2s"),
             ("ISOLATION__MINIMUM", "process"),
             ("ENDPOINTS__PRIVATE", "true"),
+            ("ENDPOINTS__LISTEN", "127.0.0.1:0"),
         ]);
         told.set("ENDPOINTS__GATEWAY_URL", &plan.one("billing", "gateway", index));
     }

@@ -236,11 +236,12 @@ fn the_endpoint_of_its_starter_takes_signed_jobs_only() {
     let file = folder.join("agent.toml");
     let text = fs::read_to_string(&file).unwrap().replace(":8000", &format!(":{port}"));
     fs::write(&file, text).unwrap();
-    let serve = |key: &str| {
+    let serve = |key: &str, stream: &str| {
         let mut server = Command::new("python3");
         server
             .arg(folder.join("server.py"))
             .env("PORT", port.to_string())
+            .env("STREAM", stream)
             .env("AGENT_KEY", key);
         let server = server.stderr(std::process::Stdio::null()).spawn().unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -250,16 +251,21 @@ fn the_endpoint_of_its_starter_takes_signed_jobs_only() {
         }
         server
     };
-    let mut open = serve("");
-    let (report, code) = tried(&folder, &[]);
-    open.kill().unwrap();
-    open.wait().unwrap();
-    assert_eq!(
-        (code, report["calls"].as_i64()),
-        (0, Some(1)),
-        "metered by the run's own gateway: {report}"
-    );
-    let mut closed = serve("another-key");
+    // Both ways to answer: later, and streamed.
+    for stream in ["", "1"] {
+        let mut open = serve("", stream);
+        let (report, code) = tried(&folder, &[]);
+        open.kill().unwrap();
+        open.wait().unwrap();
+        assert_eq!(
+            (code, report["calls"].as_i64()),
+            (0, Some(1)),
+            "metered by the run's own gateway: {report}"
+        );
+        let files = report["files"].to_string();
+        assert!(files.contains("report.md"), "{stream:?}: {report}");
+    }
+    let mut closed = serve("another-key", "");
     let (report, code) = tried(&folder, &[]);
     closed.kill().unwrap();
     closed.wait().unwrap();
