@@ -8,10 +8,12 @@ use crate::money::MicroUsdc;
 
 mod adapters;
 mod check;
+pub mod credential;
 mod profile;
 mod text;
 
 pub use adapters::{Adapter, Http, Prompt, endpoint};
+pub use credential::Credential;
 pub use profile::{Work, is_address};
 
 use text::{duration, optional_usdc, permille, size, usdc};
@@ -119,6 +121,9 @@ pub struct Limits {
 pub struct Network {
     /// "host:port"; empty means its gateway only.
     pub allow: Vec<String>,
+    /// Hosts it calls through its gateway, where a sealed secret of its own is added.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credential: Vec<Credential>,
 }
 
 /// What registration and readiness need.

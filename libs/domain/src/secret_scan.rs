@@ -1,12 +1,21 @@
-//! Secrets in what is about to go out, by the shapes of known keys.
+//! Secrets in what is about to go out, by the shapes of known keys, and by the hashes of those that are kept.
 //!
 //! A secret an agent was talked into telling is held back for a human; so is harmless text that looks like one, which
 //! costs a look. Bytes are looked at as they are: what is packed or encrypted is not unpacked.
 
-/// Longest piece of text one shape may need.
-const LONGEST: usize = 512;
+mod known;
+mod roll;
+
+pub use known::{Known, Prints};
+pub use roll::Roll;
+
+/// Longest piece of text that is looked at as one: of a longer secret, its beginning.
+pub const LONGEST: usize = 512;
 /// Fewer different characters than this are a placeholder (`sk-xxxxxxxx…`), not a key.
 const DIFFERENT: usize = 8;
+
+/// Bytes of the shortest secret that is looked for: a shorter one is found in any text.
+pub const SHORTEST: usize = 12;
 
 /// Begin of the decoy keys that are laid out for agents and open nothing: only who was told to steal carries one out.
 pub const DECOY: &str = "stw_live_";
@@ -74,9 +83,10 @@ const KEY_KIND: usize = 24;
 #[derive(Debug, Default)]
 pub struct Scan<'a> {
     known: Vec<(&'static str, &'a [u8])>,
+    others: Option<&'a dyn Known>,
     /// The end of what was looked at: a secret may lie across two pieces.
     kept: Vec<u8>,
-    found: Option<&'static str>,
+    found: Option<String>,
 }
 
 impl<'a> Scan<'a> {
@@ -90,6 +100,13 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Also finds secrets known by their hashes.
+    #[must_use]
+    pub fn and(mut self, others: &'a dyn Known) -> Self {
+        self.others = Some(others);
+        self
+    }
+
     /// Looks at the next piece.
     pub fn feed(&mut self, piece: &[u8]) {
         if self.found.is_some() {
@@ -98,7 +115,10 @@ impl<'a> Scan<'a> {
         // Pieces as large as they come would be copied whole.
         for part in piece.chunks(64 * 1024) {
             self.kept.extend_from_slice(part);
-            self.found = self.found.or_else(|| self.look());
+            self.found = self.look();
+            if self.found.is_some() {
+                return;
+            }
             // One byte more than a secret is long tells where its word begins.
             let over = self.kept.len().saturating_sub(LONGEST + 1);
             self.kept.drain(..over);
@@ -107,21 +127,24 @@ impl<'a> Scan<'a> {
 
     /// What was found, in words; never the secret.
     #[must_use]
-    pub fn end(self) -> Option<&'static str> {
+    pub fn end(self) -> Option<String> {
         self.found
     }
 
-    fn look(&self) -> Option<&'static str> {
+    fn look(&self) -> Option<String> {
         let text = self.kept.as_slice();
         let holds = |secret: &[u8]| text.windows(secret.len()).any(|part| part == secret);
         let known = self.known.iter().find(|(_, secret)| holds(secret));
-        known.map(|(what, _)| *what).or_else(|| by_shape(text))
+        let own = known.map(|(what, _)| (*what).to_owned());
+        // Whose secret it is says more than what it looks like.
+        own.or_else(|| known::find(self.others?, text))
+            .or_else(|| by_shape(text).map(str::to_owned))
     }
 }
 
 /// What a text holds that looks like a secret, in words.
 #[must_use]
-pub fn text(text: &str, known: &[(&'static str, &[u8])]) -> Option<&'static str> {
+pub fn text(text: &str, known: &[(&'static str, &[u8])]) -> Option<String> {
     let mut scan = Scan::with(known);
     scan.feed(text.as_bytes());
     scan.end()
@@ -206,7 +229,7 @@ mod tests {
                 format!("\"{secret}\","),
                 format!("see\n{secret}\nthere"),
             ] {
-                assert_eq!(text(&around, &[]), Some(what), "{around}");
+                assert_eq!(text(&around, &[]).as_deref(), Some(what), "{around}");
             }
         }
     }
@@ -230,8 +253,60 @@ mod tests {
     #[test]
     fn known_secrets_are_found_whatever_they_look_like() {
         let known: [(&'static str, &[u8]); 2] = [("the agent's key", b"correct horse"), ("nothing", b"short")];
-        assert_eq!(text("it is correct horse, you know", &known), Some("the agent's key"));
+        assert_eq!(
+            text("it is correct horse, you know", &known).as_deref(),
+            Some("the agent's key")
+        );
         assert_eq!(text("short and correct", &known), None);
+    }
+
+    /// Knows each by its text; the real one by a digest.
+    #[derive(Debug)]
+    struct Others(Prints, Vec<(Vec<u8>, String)>);
+
+    impl Others {
+        fn of(secrets: &[(&[u8], &str)]) -> Self {
+            let roll = Roll::new(7);
+            let prints = secrets.iter().map(|(secret, _)| (secret.len(), roll.print(secret)));
+            let named = secrets
+                .iter()
+                .map(|(secret, whose)| (secret.to_vec(), (*whose).to_owned()));
+            Self(Prints::new(roll, prints), named.collect())
+        }
+    }
+
+    impl Known for Others {
+        fn prints(&self) -> &Prints {
+            &self.0
+        }
+
+        fn name(&self, text: &[u8]) -> Option<String> {
+            let found = self.1.iter().find(|(secret, _)| secret == text);
+            found.map(|(_, whose)| whose.clone())
+        }
+    }
+
+    #[test]
+    fn a_secret_known_by_its_hash_is_found_inside_other_text_and_across_pieces() {
+        let long = "y1".repeat(LONGEST / 2);
+        let others = Others::of(&[
+            (b"plain words here", "one"),
+            (b"and other words", "two"),
+            (long.as_bytes(), "long"),
+        ]);
+        for (secret, whose) in [("plain words here", "one"), ("and other words", "two"), (&long, "long")] {
+            for before in [0, 1, 700, 70_000] {
+                let text = format!("{}{secret}tail", "é".repeat(before));
+                for size in [11, 64, 100_000] {
+                    let mut scan = Scan::default().and(&others);
+                    text.as_bytes().chunks(size).for_each(|piece| scan.feed(piece));
+                    assert_eq!(scan.end().as_deref(), Some(whose), "{before} {size}");
+                }
+            }
+        }
+        let mut scan = Scan::default().and(&others);
+        scan.feed(b"plain words, here and other-words");
+        assert_eq!(scan.end(), None);
     }
 
     proptest! {

@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod client;
+pub mod entrusted;
 pub mod error;
 pub mod guard;
 pub mod header;

@@ -254,6 +254,22 @@ async fn cancel_successors(tx: &mut Tx, id: Uuid) -> Result<(), Error> {
     )
     .execute(tx.connection())
     .await?;
+    end_notices(tx).await
+}
+
+/// Ends the notices about what was held back and waits for nobody any more.
+async fn end_notices(tx: &mut Tx) -> Result<(), Error> {
+    sqlx::query!(
+        "-- effects::end_notices
+        UPDATE scheduler.notices n
+        SET resolved_at = now()
+        WHERE n.kind = 'secret_held_back' AND n.resolved_at IS NULL AND EXISTS (
+            SELECT FROM scheduler.effects e
+            WHERE e.id = CASE WHEN n.kind = 'secret_held_back' THEN n.key::UUID END AND e.state NOT IN ('held', 'blocked')
+        )",
+    )
+    .execute(tx.connection())
+    .await?;
     Ok(())
 }
 
@@ -289,6 +305,7 @@ pub async fn cancel_unsent_of_contract(tx: &mut Tx, contract: Uuid, reason: &str
     )
     .execute(tx.connection())
     .await?;
+    end_notices(tx).await?;
     Ok(cancelled.rows_affected())
 }
 
@@ -309,6 +326,7 @@ pub async fn cancel_unsent_of_agent(tx: &mut Tx, agent: &str, reason: &str) -> R
     )
     .execute(tx.connection())
     .await?;
+    end_notices(tx).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! To add a query: write it with `sqlx::query!` in the module of its table, begin the SQL with `-- name`, run
 //! `cargo xtask sqlx`, commit the new file in `.sqlx/`.
 
+pub mod agent_secrets;
 pub mod agents;
 pub mod artefacts;
 pub mod audit;
@@ -27,6 +28,7 @@ pub mod ids;
 pub mod inbox;
 pub mod inputs;
 pub mod intake;
+pub mod known_secrets;
 pub mod ledger;
 pub mod messages;
 pub mod migrate;

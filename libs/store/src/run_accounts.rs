@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
+    agent_file::Credential,
     day::Share,
     money::{MicroUsd, PicoUsd},
 };
@@ -66,6 +67,8 @@ pub struct Opening {
     pub default_model: String,
     /// Models and `prefix*` patterns allowed beside the default.
     pub allowed_models: Vec<String>,
+    /// Hosts the run may call with a secret of its agent's.
+    pub credentials: Vec<Credential>,
 }
 
 /// What became of an opening.
@@ -127,6 +130,8 @@ pub struct Access {
     pub default_model: String,
     /// Models and `prefix*` patterns allowed beside the default.
     pub allowed_models: Vec<String>,
+    /// Hosts it may call with a secret of its agent's.
+    pub credentials: Vec<Credential>,
     /// Its money.
     pub balance: Balance,
 }
@@ -184,11 +189,12 @@ pub async fn open(tx: &mut Tx, opening: &Opening) -> Result<Opened, Error> {
 }
 
 async fn give(tx: &mut Tx, opening: &Opening, attempt: i32, granted: MicroUsd) -> Result<(), Error> {
+    let credentials = serde_json::to_value(&opening.credentials).map_err(|error| unreadable(opening.run_id, &error))?;
     sqlx::query!(
         "-- run_accounts::give
         INSERT INTO billing.run_accounts AS r (run_id, subject_id, subject_kind, agent, agent_version, credential_hash,
-            budget_pico, default_model, allowed_models, expires_at, attempt)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            budget_pico, default_model, allowed_models, expires_at, attempt, credentials)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (run_id) DO UPDATE
         SET agent_version = EXCLUDED.agent_version,
             credential_hash = EXCLUDED.credential_hash,
@@ -196,6 +202,7 @@ async fn give(tx: &mut Tx, opening: &Opening, attempt: i32, granted: MicroUsd) -
             default_model = EXCLUDED.default_model,
             allowed_models = EXCLUDED.allowed_models,
             expires_at = EXCLUDED.expires_at,
+            credentials = EXCLUDED.credentials,
             attempt = GREATEST(r.attempt, EXCLUDED.attempt),
             closed_at = NULL",
         opening.run_id,
@@ -209,6 +216,7 @@ async fn give(tx: &mut Tx, opening: &Opening, attempt: i32, granted: MicroUsd) -
         &opening.allowed_models,
         opening.expires_at,
         attempt,
+        credentials,
     )
     .execute(tx.connection())
     .await?;
@@ -222,7 +230,7 @@ async fn give(tx: &mut Tx, opening: &Opening, attempt: i32, granted: MicroUsd) -
 pub async fn by_credential(store: &Store, hash: &[u8; 32]) -> Result<Option<Access>, Error> {
     let row = sqlx::query!(
         r#"-- run_accounts::by_credential
-        SELECT run_id, agent, default_model, allowed_models, budget_pico, spent_pico, held_pico,
+        SELECT run_id, agent, default_model, allowed_models, budget_pico, spent_pico, held_pico, credentials,
             closed_at IS NOT NULL AS "closed!", expires_at <= now() AS "expired!"
         FROM billing.run_accounts
         WHERE credential_hash = $1"#,
@@ -230,7 +238,9 @@ pub async fn by_credential(store: &Store, hash: &[u8; 32]) -> Result<Option<Acce
     )
     .fetch_optional(&store.pool)
     .await?;
-    Ok(row.map(|row| Access {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Access {
+        credentials: serde_json::from_value(row.credentials).map_err(|error| unreadable(row.run_id, &error))?,
         run_id: row.run_id,
         agent: row.agent,
         right: match (row.closed, row.expired) {
@@ -246,6 +256,14 @@ pub async fn by_credential(store: &Store, hash: &[u8; 32]) -> Result<Option<Acce
             held: PicoUsd(row.held_pico),
         },
     }))
+}
+
+fn unreadable(run_id: Uuid, error: &serde_json::Error) -> Error {
+    Error::Corrupt {
+        what: "a run's hosts",
+        key: run_id.to_string(),
+        why: error.to_string(),
+    }
 }
 
 /// Ends the right of a run's attempt and of those before it (0: of any); again does nothing more. A newer attempt keeps

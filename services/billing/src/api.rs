@@ -4,6 +4,7 @@ mod books;
 mod prices;
 mod providers;
 mod runs;
+pub(crate) mod secrets;
 
 use std::{sync::Arc, time::Instant};
 
@@ -33,12 +34,13 @@ const DEFAULT_PAGE: u32 = 50;
 pub struct Api {
     store: Store,
     providers: Arc<[v1::Provider]>,
+    keeper: secrets::Keeper,
 }
 
 impl Api {
     /// Over this store, with these providers set up.
     #[must_use]
-    pub fn new(store: Store, upstreams: &[Upstream]) -> Self {
+    pub fn new(store: Store, upstreams: &[Upstream], keeper: secrets::Keeper) -> Self {
         let shown = |upstream: &Upstream| v1::Provider {
             name: upstream.name.clone(),
             models: upstream.models.clone(),
@@ -46,7 +48,11 @@ impl Api {
             outage: None,
         };
         let providers = upstreams.iter().map(shown).collect();
-        Self { store, providers }
+        Self {
+            store,
+            providers,
+            keeper,
+        }
     }
 }
 
@@ -125,6 +131,33 @@ impl Billing for Api {
     ) -> Result<Response<v1::ListProvidersResponse>, Status> {
         call("list_providers", READERS, request, |_| {
             providers::list(&self.store, &self.providers)
+        })
+        .await
+    }
+
+    async fn set_secret(&self, request: Request<v1::SetSecretRequest>) -> Result<Response<v1::AgentSecret>, Status> {
+        call("set_secret", OPERATOR, request, |asked| {
+            secrets::set(&self.store, &self.keeper, asked)
+        })
+        .await
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<v1::ListSecretsRequest>,
+    ) -> Result<Response<v1::ListSecretsResponse>, Status> {
+        call("list_secrets", READERS, request, |asked| {
+            secrets::list(&self.store, asked)
+        })
+        .await
+    }
+
+    async fn remove_secret(
+        &self,
+        request: Request<v1::RemoveSecretRequest>,
+    ) -> Result<Response<v1::RemoveSecretResponse>, Status> {
+        call("remove_secret", OPERATOR, request, |asked| {
+            secrets::remove(&self.store, asked)
         })
         .await
     }

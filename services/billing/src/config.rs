@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use boot::{Admin, Checks, Common, Log, Runtime, Secret, Settings, Shutdown, Telemetry};
 use outbound::Url;
+
+mod ext;
+
+pub use ext::{Ext, Instead, Secrets};
+
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -30,6 +35,11 @@ pub struct Config {
     pub grpc: Grpc,
     /// `[gateway]`
     pub gateway: Gateway,
+    /// `[ext]`
+    pub ext: Ext,
+    /// `[secrets]`
+    #[serde(default)]
+    pub secrets: Secrets,
     /// `[books]`
     pub books: Books,
     /// `[[upstreams]]`
@@ -157,6 +167,15 @@ pub enum Api {
 }
 
 impl Api {
+    /// Its word in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
     /// The gateway's paths that lead there.
     #[must_use]
     pub fn paths(self) -> &'static str {
@@ -190,6 +209,7 @@ impl Settings for Config {
             )
             .and(self.grpc.validate())
             .and(self.gateway.validate())
+            .and(self.ext.validate())
             .and(validate_upstreams(&self.upstreams))
             .done()
     }

@@ -9,9 +9,12 @@
 //! Bytes pass through untouched in both directions, but for three stated rules: a missing `model` is set to the run's
 //! default, a streamed chat completion always asks for its usage, and of `anthropic-beta` only listed names are sent on.
 //! All are flags on the usage row.
+//!
+//! Beside the models it calls the hosts an agent's file names, with the agent's own secrets ([`ext`]).
 
 mod dialect;
 mod exchange;
+mod ext;
 mod models;
 mod money;
 mod refusal;
@@ -32,12 +35,14 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use store::{
     Store,
     run_accounts::{self, Access, Right},
+    seal::Sealer,
 };
 
 use crate::{
     config::{self, Config},
     credential,
     health::Health,
+    metrics,
 };
 use dialect::{Ask, Dialect};
 pub use refusal::CODES;
@@ -50,6 +55,7 @@ pub struct Gateway {
     upstreams: upstreams::Upstreams,
     slots: Arc<slots::Slots>,
     health: Health,
+    ext: ext::Ext,
     tasks: Tasks,
 }
 
@@ -64,11 +70,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When no HTTP client can be made or a key cannot be sent in a header.
-    pub fn new(context: &Context<Config>, store: Store) -> Result<Self, outbound::Error> {
+    pub fn new(context: &Context<Config>, store: Store, sealer: Option<Arc<Sealer>>) -> Result<Self, outbound::Error> {
         let settings = context.config.gateway.clone();
         Ok(Self {
+            ext: ext::Ext::new(&context.config.ext, sealer, &context.tasks)?,
             upstreams: upstreams::Upstreams::new(&context.config.upstreams, &settings)?,
-            slots: slots::Slots::new(settings.max_calls, settings.max_calls_per_run),
+            slots: slots::Slots::new(metrics::OPEN_CALLS, settings.max_calls, settings.max_calls_per_run),
             health: Health::default(),
             tasks: context.tasks.clone(),
             store,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use boot::{Context, Restart};
-use store::{Store, deployments::Deployment, run_tx};
+use store::{Store, deployments::Deployment, known_secrets::ScanKey, run_tx, seal::Sealer};
 
 mod api;
 pub mod config;
@@ -45,7 +45,15 @@ pub async fn run(context: Context<Config>) -> anyhow::Result<()> {
     let store = connect(&context).await?;
     prices::seed(&store).await.context("write the built-in prices")?;
 
-    let gateway = Arc::new(gateway::Gateway::new(&context, store.clone())?);
+    let keeper = api::secrets::Keeper {
+        sealer: sealer(&config)?,
+        scan: Arc::new(ScanKey::of_token(config.grpc.scheduler_token.expose())),
+    };
+    api::secrets::note_all(&store, &keeper, &config.upstreams)
+        .await
+        .context("note what the scan of outgoing text looks for")?;
+
+    let gateway = Arc::new(gateway::Gateway::new(&context, store.clone(), keeper.sealer.clone())?);
     let noting = (context.clone(), store.clone(), Arc::clone(&gateway));
     context
         .tasks
@@ -53,7 +61,11 @@ pub async fn run(context: Context<Config>) -> anyhow::Result<()> {
             health::keep(noting.0.clone(), noting.1.clone(), Arc::clone(&noting.2))
         });
     gateway::server::spawn(&context, http, gateway).context("start the gateway")?;
-    server::spawn(&context, grpc, api::Api::new(store.clone(), &context.config.upstreams));
+    server::spawn(
+        &context,
+        grpc,
+        api::Api::new(store.clone(), &context.config.upstreams, keeper),
+    );
     let watching = (context.clone(), store.clone());
     context
         .tasks
@@ -66,6 +78,13 @@ pub async fn run(context: Context<Config>) -> anyhow::Result<()> {
     });
     context.ready();
     Ok(())
+}
+
+/// What opens agents' own secrets, where there is a key for it.
+fn sealer(config: &Config) -> Result<Option<Arc<Sealer>>, store::Error> {
+    let key = config.secrets.key.as_ref();
+    key.map(|key| Sealer::new(store::agent_secrets::SEAL_OWNER, &key.expose().into()).map(Arc::new))
+        .transpose()
 }
 
 /// Waits for Postgres and a schema this release can work with, and records the start.

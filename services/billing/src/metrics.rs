@@ -10,6 +10,10 @@ pub const CALL_SECONDS: &str = "steward_gateway_call_seconds";
 pub const HEADERS_SECONDS: &str = "steward_gateway_headers_seconds";
 /// Calls under way.
 pub const OPEN_CALLS: &str = "steward_gateway_open_calls";
+/// Calls of other hosts with agents' own secrets, by `class` of the answer (2xx to 5xx, refused).
+pub const EXT_CALLS: &str = "steward_gateway_ext_calls_total";
+/// Such calls under way.
+pub const OPEN_EXT_CALLS: &str = "steward_gateway_open_ext_calls";
 /// Tokens by `provider` and `kind` (input, cached, stored, output).
 pub const TOKENS: &str = "steward_gateway_tokens_total";
 /// Cost in pico-dollars, by `provider`.
@@ -52,6 +56,15 @@ pub fn describe(upstreams: &[Upstream]) {
     metrics::describe_counter!(SETTLEMENTS, "Settlements of contracts, by outcome.");
     metrics::describe_histogram!(RPC_SECONDS, "gRPC calls, by method and code.");
     metrics::describe_gauge!(UNEXPLAINED, "What the last ledger check could not explain, in micro.");
+    metrics::describe_counter!(
+        EXT_CALLS,
+        "Calls of other hosts with agents' own secrets, by class of the answer."
+    );
+    metrics::describe_gauge!(OPEN_EXT_CALLS, "Calls of other hosts under way.");
+    for class in ["2xx", "3xx", "4xx", "5xx", "refused"] {
+        metrics::counter!(EXT_CALLS, "class" => class).increment(0);
+    }
+    metrics::gauge!(OPEN_EXT_CALLS).set(0.0);
     metrics::gauge!(OPEN_CALLS).set(0.0);
     metrics::gauge!(UNEXPLAINED).set(0.0);
     for upstream in upstreams {

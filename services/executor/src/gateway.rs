@@ -1,8 +1,12 @@
 //! A run's own way to the models: a listener on loopback (the run's own, or the machine's) that adds the run's credential and passes everything on.
 //!
+//! Beside the models it leads to the hosts the agent's file names, where billing adds a secret of the agent's ([`ext`]).
+//!
 //! The agent knows an address and a placeholder; the credential never enters its process. The listener lives as long
 //! as the run, and the kernel's port rule (where there is one) lets the agent connect to nothing else.
 
+mod ext;
+mod given;
 mod listener;
 mod refusal;
 
@@ -18,44 +22,23 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use boot::{CancellationToken, Tasks};
 use bytes::Bytes;
+use domain::agent_file::Credential;
 use futures_util::{Stream, StreamExt as _};
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HeaderValue, SET_COOKIE, TRANSFER_ENCODING};
 use http::{StatusCode, Uri};
-use outbound::{Client, Guard, Url, headers};
+use outbound::{Client, Guard, Url};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::config::Billing;
 use crate::metrics;
-use crate::run::{Activity, Decoy, Denials, PLACEHOLDER, Search, Way};
+use crate::run::{Activity, Decoy, Denials, Search, Way};
+pub use ext::Called;
+use ext::Hosts;
+use given::HOP_BY_HOP;
 use listener::Bounded;
 use refusal::Refusal;
 
-/// What may not pass a proxy, either way.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-/// What an agent may not say: who it is, is added here.
-const OURS: [&str; 7] = [
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "traceparent",
-    "tracestate",
-    "baggage",
-    "keep-alive",
-];
-/// Where clients put a key.
-const KEYS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 /// Who refuses.
 const REFUSED: &str = "gateway";
 /// Of a budget that is used up.
@@ -105,6 +88,7 @@ struct Shared {
     credential: HeaderValue,
     traceparent: Option<HeaderValue>,
     watched: Watched,
+    hosts: Hosts,
     budget_spent: AtomicBool,
     models_away: AtomicBool,
 }
@@ -139,6 +123,7 @@ impl Upstream {
         credential: &SecretString,
         traceparent: Option<String>,
         watched: Watched,
+        hosts: &[Credential],
         place: Place,
     ) -> std::io::Result<Gateway> {
         let bad = |_error| std::io::Error::other("the run's credential cannot be sent in a header");
@@ -147,6 +132,7 @@ impl Upstream {
             credential: outbound::header::bearer(credential).map_err(bad)?,
             traceparent: traceparent.and_then(|parent| parent.parse().ok()),
             watched,
+            hosts: Hosts::new(hosts),
             budget_spent: AtomicBool::new(false),
             models_away: AtomicBool::new(false),
         });
@@ -192,6 +178,12 @@ impl Gateway {
         self.address
     }
 
+    /// What other hosts were called, with which secrets.
+    #[must_use]
+    pub fn called(&self) -> Vec<Called> {
+        self.shared.hosts.called()
+    }
+
     /// Whether a call was refused because the run's budget is used up.
     #[must_use]
     pub fn budget_spent(&self) -> bool {
@@ -213,6 +205,9 @@ impl Drop for Gateway {
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let open = shared.watched.activity.call();
+    if ext::is_errand(&request) {
+        return shared.errand(request, open).await;
+    }
     let (answer, class) = match shared.pass_on(request).await {
         Ok(answer) => {
             let status = answer.status();
@@ -245,6 +240,11 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
 
 impl Shared {
     async fn pass_on(&self, request: Request) -> Result<outbound::Response, Refusal> {
+        let url = self.url(request.uri())?;
+        self.send(request, url, Way::ModelCall).await
+    }
+
+    async fn send(&self, request: Request, url: Url, way: Way) -> Result<outbound::Response, Refusal> {
         let (parts, body) = request.into_parts();
         let limit = self.upstream.max_request_bytes;
         let length = parts
@@ -254,13 +254,16 @@ impl Shared {
         if length.is_some_and(|length| length > limit) {
             return Err(Refusal::TooLong(limit));
         }
-        let url = self.url(&parts.uri)?;
         self.look_at_credentials(&parts.headers);
         let mut onward = self.onward(&parts.headers);
         if let Some(length) = length {
             onward.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let body = outbound::Body::wrap_stream(capped(body, limit, self.watched.clone()));
+        let body = if length.unwrap_or(0) == 0 && !parts.headers.contains_key(TRANSFER_ENCODING) {
+            outbound::Body::from("")
+        } else {
+            outbound::Body::wrap_stream(capped(body, limit, way, self.watched.clone()))
+        };
         let request = self
             .upstream
             .client
@@ -286,64 +289,21 @@ impl Shared {
         url.set_query(uri.query());
         Ok(url)
     }
-
-    /// Whoever brings a key of his own hoped to speak as somebody else. It is not passed on, and that is told.
-    fn look_at_credentials(&self, given: &HeaderMap) {
-        let strange = |name: &&str| {
-            let values = given.get_all(*name).iter();
-            values
-                .filter_map(|value| value.to_str().ok())
-                .any(|value| !value.ends_with(PLACEHOLDER))
-        };
-        if let Some(name) = KEYS.into_iter().find(strange) {
-            let what = format!(
-                "a credential that is not this run's, in the header {name} of a model call; it was not passed on"
-            );
-            self.watched.denials.refused(REFUSED, what);
-        }
-    }
-
-    /// The agent's headers without those that are ours to set.
-    fn onward(&self, given: &HeaderMap) -> headers::HeaderMap {
-        let named: Vec<String> = given
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-            .collect();
-        let mut onward = headers::HeaderMap::new();
-        for (name, value) in given {
-            let dropped = HOP_BY_HOP.contains(name)
-                || [HOST, AUTHORIZATION, COOKIE, FORWARDED, CONTENT_LENGTH].contains(name)
-                || OURS.contains(&name.as_str())
-                || named.iter().any(|other| other == name.as_str())
-                || ["x-forwarded-", "x-steward-"]
-                    .iter()
-                    .any(|prefix| name.as_str().starts_with(prefix));
-            if !dropped {
-                onward.append(name.clone(), value.clone());
-            }
-        }
-        onward.insert(AUTHORIZATION, self.credential.clone());
-        if let Some(parent) = &self.traceparent {
-            onward.insert("traceparent", parent.clone());
-        }
-        onward
-    }
 }
 
 /// Ends with an error once more than `limit` bytes came, so that the request is never sent whole.
 fn capped(
     body: Body,
     limit: u64,
+    way: Way,
     watched: Watched,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
     let seen = AtomicU64::new(0);
     let mut search = Search::default();
     body.into_data_stream().map(move |part| {
         let part = part.map_err(std::io::Error::other)?;
-        if watched.decoy.leaves_in(&mut search, Way::ModelCall, &part) {
-            watched.denials.alarm(Way::ModelCall.alarm());
+        if watched.decoy.leaves_in(&mut search, way, &part) {
+            watched.denials.alarm(way.alarm());
         }
         let seen = seen.fetch_add(part.len() as u64, Ordering::Relaxed) + part.len() as u64;
         if seen > limit {

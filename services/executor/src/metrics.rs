@@ -86,7 +86,17 @@ pub(crate) fn describe() {
     ] {
         metrics::counter!(EVENTS, "type" => kind).increment(0);
     }
-    for class in ["2xx", "3xx", "4xx", "5xx", "unreachable", "refused"] {
+    for class in [
+        "2xx",
+        "3xx",
+        "4xx",
+        "5xx",
+        "unreachable",
+        "refused",
+        "ext_ok",
+        "ext_failed",
+        "ext_refused",
+    ] {
         metrics::counter!(GATEWAY_REQUESTS, "class" => class).increment(0);
     }
     for by in ["network", "gateway"] {

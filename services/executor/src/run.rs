@@ -13,6 +13,7 @@ mod pipe;
 mod prepare;
 mod setup;
 mod spec;
+mod used;
 mod voice;
 mod watch;
 

@@ -18,6 +18,7 @@ use store::proposals::{self, NewProposal};
 use store::{Tx, agents, notices};
 use uuid::Uuid;
 
+use crate::desk::Desk;
 use crate::error::Error;
 use crate::metrics::BIDS;
 use crate::outgoing::{self, Guard};
@@ -51,7 +52,13 @@ pub enum Verdict {
 ///
 /// # Errors
 /// When there is no such agent, or a row cannot be saved.
-pub async fn consider(tx: &mut Tx, gig: &NewGig, bids: u32, traceparent: Option<&str>) -> Result<Verdict, Error> {
+pub async fn consider(
+    desk: &Desk,
+    tx: &mut Tx,
+    gig: &NewGig,
+    bids: u32,
+    traceparent: Option<&str>,
+) -> Result<Verdict, Error> {
     let agent = agents::lock(tx, &gig.agent).await?;
     let (gig_id, _fresh) = gigs::put(tx, gig).await?;
     if proposals::is_decided(tx, gig_id).await? {
@@ -77,7 +84,7 @@ pub async fn consider(tx: &mut Tx, gig: &NewGig, bids: u32, traceparent: Option<
                 amount,
                 hours: estimated_hours,
             };
-            place(tx, &agent, gig, bid, traceparent).await?
+            place(desk, tx, &agent, gig, bid, traceparent).await?
         }
     };
     let decision = match &verdict {
@@ -129,6 +136,7 @@ struct Bid {
 }
 
 async fn place(
+    desk: &Desk,
     tx: &mut Tx,
     agent: &Agent,
     gig: &NewGig,
@@ -136,7 +144,7 @@ async fn place(
     traceparent: Option<&str>,
 ) -> Result<Verdict, Error> {
     let letter = write_letter(tx, agent, gig, &bid).await?;
-    let secret = Guard::default().text("the cover letter", &letter);
+    let secret = Guard::within(desk, tx, agent).await?.text("the cover letter", &letter);
     let (reason, verdict) = match (agent.mode, &secret) {
         (Mode::Auto, None) => (None, Verdict::Bid),
         (Mode::Auto | Mode::Ask, Some(why)) => (Some(why.as_str()), Verdict::Held),

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::agent_file::AgentFile;
+use domain::agent_file::{AgentFile, Credential};
 use rpc::auth::Credentials;
 use rpc::error::{Code, status};
 use rpc::v1::billing_client::BillingClient;
-use rpc::v1::{CloseRunRequest, ListProvidersRequest, OpenRunRequest, Provider, SettleRequest, SubjectCostsRequest};
+use rpc::v1::{
+    CloseRunRequest, HostCredential, ListProvidersRequest, OpenRunRequest, Provider, SettleRequest, SubjectCostsRequest,
+};
 use secrecy::SecretString;
 use store::contracts::{Contract, Figures};
 use store::runs::Run;
@@ -84,6 +86,7 @@ impl Billing {
             allowed_models: spec.allowed_models(),
             day_limit_micro_usd: spec.budget.per_day_usd.map(|limit| limit.0),
             attempt: run.machine.attempt,
+            credentials: spec.network.credential.iter().map(on_the_wire).collect(),
         };
         let limited = request.day_limit_micro_usd.is_some();
         let answer = self.within(self.client.clone().open_run(self.bounded(request))).await?;
@@ -182,6 +185,15 @@ impl Billing {
         let mut request = Request::new(message);
         request.set_timeout(self.deadline);
         request
+    }
+}
+
+fn on_the_wire(credential: &Credential) -> HostCredential {
+    HostCredential {
+        host: credential.host.clone(),
+        header: credential.header.clone(),
+        format: credential.format.clone(),
+        secret: credential.secret.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ use boot::{CancellationToken, Context, Tasks};
 use store::{Store, seal::Sealer};
 
 use crate::config::Config;
+use crate::known::Registry;
 use crate::wake::Wake;
 
 /// Settings, store, wake-ups and tasks of one scheduler process. Shared as `Arc<Desk>`.
@@ -27,6 +28,8 @@ pub struct Desk {
     pub webhook_sealer: Sealer,
     /// Seals marketplace keys.
     pub marketplace_sealer: Sealer,
+    /// Secrets that must not go out.
+    pub known: Registry,
 }
 
 impl Desk {
@@ -36,6 +39,7 @@ impl Desk {
     /// When a sealing key cannot be used.
     pub fn new(ctx: &Context<Config>, store: Store, wake: Wake) -> anyhow::Result<Self> {
         let keys = &ctx.config.keys;
+        let known = Registry::new(ctx.config.billing.token.expose());
         let secret = |secret: &boot::Secret| secrecy::SecretString::from(secret.expose());
         Ok(Self {
             config: Arc::clone(&ctx.config),
@@ -44,6 +48,7 @@ impl Desk {
             tasks: ctx.tasks.clone(),
             soft: ctx.soft.clone(),
             instance: Arc::clone(&ctx.instance),
+            known,
             webhook_sealer: Sealer::new(store::doors::SEAL_OWNER, &secret(&keys.webhook))?,
             marketplace_sealer: Sealer::new(store::agents::SEAL_OWNER, &secret(&keys.marketplace))?,
         })

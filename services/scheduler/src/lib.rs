@@ -36,6 +36,7 @@ mod gauges;
 mod hints;
 pub mod intake;
 pub mod jobs;
+pub mod known;
 pub mod marketplace;
 pub mod metrics;
 pub mod objects;
@@ -77,6 +78,7 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
     let hints = hints::Hints::open(&ctx.config.redis)?;
     let wake = wake::Wake::new(Some(hints.health()));
     let desk = Arc::new(Desk::new(&ctx, store, wake)?);
+    known::note_all(&desk).await?;
     let listener = ctx.bind("grpc", &ctx.config.grpc.listen).await?;
     hints.spawn(&desk);
     let objects = objects::Objects::open(&ctx.config.objects.dir).await?;

@@ -1,8 +1,10 @@
 //! Secrets in what is about to go out, whoever made it: what looks like one waits for a human.
 //!
-//! The rule is `domain::secret_scan`; here it is told which secret is the agent's own.
+//! The rule is `domain::secret_scan`; here it is told which secrets there are.
 
-use domain::secret_scan::{self, Scan};
+use std::sync::Arc;
+
+use domain::secret_scan::Scan;
 use futures_util::TryStreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::Tx;
@@ -10,40 +12,59 @@ use store::agents::Agent;
 use uuid::Uuid;
 
 use crate::desk::Desk;
+use crate::known::Book;
 use crate::objects::{self, Folder, Objects};
 
 /// The kind of the notice that something is held back; its key is the effect.
 const HELD_BACK: &str = "secret_held_back";
 const OWN_KEY: &str = "the agent's marketplace key";
 
-/// Looks through what one agent sends. The default knows no secret of the agent's own: enough for what it never wrote.
-#[derive(Debug, Default)]
+/// Looks through what is sent: for all secrets that are known, and for what looks like one.
+#[derive(Debug)]
 pub(crate) struct Guard {
+    book: Arc<Book>,
+    /// The agent's own, which is told as such.
     key: Option<SecretString>,
 }
 
 impl Guard {
-    /// For this agent.
+    /// For what this agent made.
     ///
     /// # Errors
-    /// When its key cannot be opened.
-    pub fn new(desk: &Desk, agent: &Agent) -> Result<Self, store::Error> {
-        let key = agent.api_key(&desk.marketplace_sealer)?;
-        Ok(Self { key })
+    /// When its key cannot be opened, or what is known cannot be read.
+    pub async fn new(desk: &Desk, agent: &Agent) -> Result<Self, store::Error> {
+        Ok(Self {
+            book: desk.known.now(&desk.store).await?,
+            key: agent.api_key(&desk.marketplace_sealer)?,
+        })
+    }
+
+    /// The same inside a transaction.
+    ///
+    /// # Errors
+    /// As [`Guard::new`].
+    pub async fn within(desk: &Desk, tx: &mut Tx, agent: &Agent) -> Result<Self, store::Error> {
+        Ok(Self {
+            book: desk.known.within(tx).await?,
+            key: agent.api_key(&desk.marketplace_sealer)?,
+        })
     }
 
     /// Why a text is held back, if it is; `of` says what it is.
     pub fn text(&self, of: &str, text: &str) -> Option<String> {
-        secret_scan::text(text, &self.known()).map(|what| why(of, what))
+        let known = self.own();
+        let mut scan = Scan::with(&known).and(&*self.book);
+        scan.feed(text.as_bytes());
+        scan.end().map(|what| why(of, &what))
     }
 
     /// What a kept object holds that looks like a secret, in words.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn object(&self, objects: &Objects, sha256: &str) -> Result<Option<&'static str>, objects::Error> {
-        let known = self.known();
-        let mut scan = Scan::with(&known);
+    pub async fn object(&self, objects: &Objects, sha256: &str) -> Result<Option<String>, objects::Error> {
+        let known = self.own();
+        let mut scan = Scan::with(&known).and(&*self.book);
         let mut pieces = objects.read(Folder::Artefacts, sha256).await?;
         while let Some(piece) = pieces.try_next().await? {
             scan.feed(&piece);
@@ -51,7 +72,7 @@ impl Guard {
         Ok(scan.end())
     }
 
-    fn known(&self) -> Vec<(&'static str, &[u8])> {
+    fn own(&self) -> Vec<(&'static str, &[u8])> {
         let key = self.key.iter();
         key.map(|key| (OWN_KEY, key.expose_secret().as_bytes())).collect()
     }

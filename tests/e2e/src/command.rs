@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 /// Longer than any command but `up` and `demo` takes.
@@ -87,6 +88,29 @@ impl Steward {
             .with_context(|| format!("{}: took longer than {patience:?}", what()))?
             .with_context(what)?;
         answer(output)
+    }
+
+    /// Runs a command that reads this from its standard input.
+    ///
+    /// # Errors
+    /// As [`Steward::run`].
+    pub async fn run_with_input(&self, words: &[&str], input: &str) -> Result<Answer> {
+        let what = || format!("steward {}", words.join(" "));
+        let mut command = clean(Command::new(&self.program));
+        command
+            .args(words)
+            .arg("--dir")
+            .arg(&self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().with_context(what)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await.with_context(what)?;
+        }
+        let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+        answer(output.with_context(what)?.with_context(what)?)
     }
 
     /// Runs a command with `--json` and reads its result.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 pub mod agents;
 pub mod executors;
 pub mod records;
+pub mod secrets;
 pub mod stack;
 pub mod trial;
 
@@ -17,6 +18,7 @@ pub use records::{
     EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, MessagesCommand, NoticesCommand,
     PricesCommand, RunsCommand,
 };
+pub use secrets::SecretsCommand;
 pub use stack::{Demo, Init, Migrate, Replicas, Up};
 
 /// `steward`.
@@ -140,6 +142,9 @@ pub enum Command {
     /// Prices of models
     #[command(subcommand)]
     Prices(PricesCommand),
+    /// Secrets of agents' own, for the hosts their files name
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Executors: who is there, and letting one take no more work
     #[command(subcommand)]
     Executors(ExecutorsCommand),

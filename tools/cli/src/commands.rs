@@ -22,6 +22,7 @@ mod messages;
 mod notices;
 mod onboarding;
 mod operations;
+pub(crate) mod secrets;
 mod setup;
 mod stack;
 mod trial;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
         Command::Inbox(command) => operations::inbox(global, command, out).await,
         Command::DeadLetters(command) => operations::dead_letters(global, command, out).await,
         Command::Notices(command) => notices::run(global, command, out).await,
+        Command::Secrets(command) => secrets::run(global, command, out).await,
         Command::Executors(command) => executors::run(global, command, out).await,
         Command::Deployments(command) => operations::deployments(global, command, out).await,
         Command::Console {

@@ -50,6 +50,12 @@ impl Out {
         let _nobody_reads = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// A question on stderr, whose answer stands behind it.
+    pub(crate) fn prompt(&self, text: &str) {
+        let mut err = std::io::stderr().lock();
+        let _nobody_reads = write!(err, "{text}").and_then(|()| err.flush());
+    }
+
     /// Replaces the line at the bottom of a terminal; `None` when stderr is none.
     pub(crate) fn redraw(&self, text: &str) -> Option<()> {
         let mut err = std::io::stderr().lock();

@@ -44,7 +44,7 @@ pub struct Entry {
 }
 
 /// Role passwords, tokens and keys; each is made once.
-pub const ORIGINS: [&str; 12] = [
+pub const ORIGINS: [&str; 13] = [
     "postgres_password",
     "redis_password",
     "ingress_password",
@@ -57,13 +57,14 @@ pub const ORIGINS: [&str; 12] = [
     "operator_token",
     "viewer_token",
     "billing_token",
+    "secrets_key",
 ];
 
 /// What stands for a provider's key while models are played by the simulator.
 pub const PLACEHOLDER: &str = "simulated";
 
 /// Every file of every service.
-pub const LAYOUT: [Entry; 28] = [
+pub const LAYOUT: [Entry; 29] = [
     entry("postgres", "superuser_password", Content::Origin("postgres_password")).open(),
     entry("redis", "redis.conf", Content::RedisConf).open(),
     entry("migrate", "database_url", Content::OwnerUrl),
@@ -86,6 +87,7 @@ pub const LAYOUT: [Entry; 28] = [
     entry("billing", "scheduler_token", Content::Origin("billing_token")),
     entry("billing", "operator_token", Content::Origin("operator_token")),
     entry("billing", "viewer_token", Content::Origin("viewer_token")),
+    entry("billing", "secrets_key", Content::Origin("secrets_key")),
     entry("billing", "provider_api_key", Content::Given(PLACEHOLDER)),
     entry("billing", "anthropic_api_key", Content::Given(PLACEHOLDER)),
     entry("executor", "scheduler_token", Content::Origin("executor_token")),

@@ -1,6 +1,7 @@
 //! One run of an agent without a stack: the real executor beside this program, between a scheduler and a model gateway
 //! that are played here. So the sandbox, the limits, the events and what counts as a result are those of the real thing.
 
+mod errands;
 mod floor;
 mod gate;
 mod job;
@@ -20,6 +21,7 @@ use rpc::v1::complete_request::Outcome;
 use serde_json::{Value, json};
 
 pub(crate) use gate::Verdict;
+pub(crate) use errands::Errands;
 pub(crate) use job::{Brief, Kind};
 pub(crate) use meter::Models;
 pub(crate) use usage::Spent;
@@ -47,6 +49,8 @@ pub(crate) struct Trial {
     pub(crate) packed: Packed,
     pub(crate) brief: Brief,
     pub(crate) models: Models,
+    /// Hosts that are called with secrets.
+    pub(crate) errands: Errands,
     /// With the weakest level there is: no rules but user, limits and a clean environment.
     pub(crate) no_sandbox: bool,
     /// The workspace stays.
@@ -114,8 +118,9 @@ impl Trial {
             Models::Real { .. } | Models::None => None,
         };
         let simulated = simulator.as_ref().map(|(_, url)| url.clone());
-        let meter = Meter::start(&self.models, simulated.as_ref(), agent, self.brief.budget(agent)).await?;
         let spec = self.spec()?;
+        let budget = self.brief.budget(agent);
+        let meter = Meter::start(&self.models, simulated.as_ref(), agent, budget, self.errands).await?;
         let run = agent.run.clone();
         let (timeout, idle) = match self.program {
             Program::Shell => (A_DAY, A_DAY),
@@ -208,6 +213,7 @@ pub(crate) async fn interpreter(packed: &Packed) -> Result<Option<String>> {
         return Ok(None);
     }
     let trial = Trial {
+        errands: Errands::of(&packed.agent, &[])?,
         packed: packed.clone(),
         brief: Brief::read(None, Kind::Work, None)?,
         models: Models::None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AgentFile, adapters};
+use super::{AgentFile, adapters, credential};
 
 /// Longest attempt.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +47,7 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     if file.network.allow.len() > MOST_HOSTS {
         found.push(format!("network.allow: more than {MOST_HOSTS} hosts"));
     }
+    credential::problems(file.run.adapter, &file.network.credential, &mut found);
     checks(&file.delivery.checks, &mut found);
     if file
         .bidding
@@ -101,7 +102,7 @@ fn checks(checks: &[String], found: &mut Vec<String>) {
     }
 }
 
-fn is_slug(name: &str) -> bool {
+pub(super) fn is_slug(name: &str) -> bool {
     (2..=40).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name

@@ -30,6 +30,7 @@ fn hash() -> [u8; 32] {
 /// Two dollars of the five a day has.
 fn opening(run: Uuid, attempt: u32) -> Opening {
     Opening {
+        credentials: Vec::new(),
         run_id: run,
         subject_id: run,
         subject_kind: SubjectKind::Contract,

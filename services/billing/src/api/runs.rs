@@ -1,6 +1,9 @@
 //! The scheduler's side: rights to call models, and the end of contracts.
 
-use domain::money::{MicroUsd, MicroUsdc};
+use domain::{
+    agent_file::Credential,
+    money::{MicroUsd, MicroUsdc},
+};
 use rpc::{
     convert::{datetime, id},
     error::Code,
@@ -22,6 +25,7 @@ const MAX_BUDGET: i64 = 1_000_000_000_000;
 const MAX_NAME: usize = 200;
 const MAX_MODELS: usize = 200;
 const MAX_SUBJECTS: usize = 500;
+const MAX_CREDENTIALS: usize = 8;
 
 pub(super) async fn open(store: &Store, asked: v1::OpenRunRequest) -> Result<v1::OpenRunResponse, Error> {
     let credential = credential::make().map_err(|_| {
@@ -103,7 +107,20 @@ fn opening(asked: v1::OpenRunRequest, credential_hash: [u8; 32]) -> Result<Openi
             format!("allowed_models holds at most {MAX_MODELS} names of at most {MAX_NAME} bytes"),
         ));
     }
+    if asked.credentials.len() > MAX_CREDENTIALS {
+        return Err(Error::invalid(
+            "BAD_CREDENTIALS",
+            format!("credentials holds at most {MAX_CREDENTIALS} hosts"),
+        ));
+    }
+    let credentials = asked.credentials.into_iter().map(|one| Credential {
+        host: one.host,
+        header: one.header,
+        format: one.format,
+        secret: one.secret,
+    });
     Ok(Opening {
+        credentials: credentials.collect(),
         run_id: id("run_id", &asked.run_id)?,
         subject_id: id("subject_id", &asked.subject_id)?,
         subject_kind: SubjectKind::parse(&asked.subject_kind)

@@ -22,7 +22,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const PATHS: &str = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages and GET /v1/models";
 
 /// Every code a refusal can have.
-pub const CODES: [&str; 22] = [
+pub const CODES: [&str; 29] = [
     "invalid_credential",
     "run_closed",
     "run_expired",
@@ -45,6 +45,13 @@ pub const CODES: [&str; 22] = [
     "upstream_cut",
     "upstream_error",
     "stopping",
+    "host_not_named",
+    "secret_missing",
+    "secret_unusable",
+    "host_refused",
+    "host_unreachable",
+    "host_timeout",
+    "host_garbage",
 ];
 
 /// A refusal: a status, a code for machines, a sentence for people.
@@ -249,6 +256,54 @@ impl Refusal {
     pub fn upstream_error(provider: &str, status: StatusCode, detail: &str) -> Self {
         let message = format!("{provider} {detail}; nothing was charged");
         Self::new(status, "upstream_error", message)
+    }
+
+    pub fn host_not_named(host: &str) -> Self {
+        let host: String = host.chars().take(253).collect();
+        let message = format!("this agent's file names no [[network.credential]] for the host {host:?}");
+        Self::new(StatusCode::FORBIDDEN, "host_not_named", message).never_retry()
+    }
+
+    pub fn secret_missing(agent: &str, name: &str) -> Self {
+        let message =
+            format!("the secret {name} of {agent} is not set: the operator runs `steward secrets set {agent} {name}`");
+        Self::new(StatusCode::FAILED_DEPENDENCY, "secret_missing", message).never_retry()
+    }
+
+    pub fn secret_unusable(agent: &str, name: &str) -> Self {
+        let message = format!("the secret {name} of {agent} cannot be sent in a header: the operator sets it anew");
+        Self::new(StatusCode::FAILED_DEPENDENCY, "secret_unusable", message).never_retry()
+    }
+
+    pub fn method_not_passed_on() -> Self {
+        let message = "only GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS are passed on";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).never_retry()
+    }
+
+    pub fn host_refused(host: &str, error: &outbound::Error) -> Self {
+        let message = format!("{host} may not be called: {error}");
+        Self::new(StatusCode::FORBIDDEN, "host_refused", message).never_retry()
+    }
+
+    pub fn host_unreachable(host: &str) -> Self {
+        let message = format!("{host} cannot be reached; nothing was sent");
+        Self::new(StatusCode::BAD_GATEWAY, "host_unreachable", message).retry_after(2)
+    }
+
+    pub fn host_late(host: &str) -> Self {
+        let message = format!("{host} did not answer in time; the call may have been made");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "host_timeout", message)
+    }
+
+    pub fn host_broke_off(host: &str) -> Self {
+        let message = format!("{host} broke off before it answered; the call may have been made");
+        Self::new(StatusCode::BAD_GATEWAY, "host_garbage", message)
+    }
+
+    /// The key could not be looked for in it.
+    pub fn host_encoded(host: &str) -> Self {
+        let message = format!("{host} answered in an encoding nobody asked for, and the answer cannot be passed on");
+        Self::new(StatusCode::BAD_GATEWAY, "host_garbage", message)
     }
 
     pub fn stopping() -> Self {

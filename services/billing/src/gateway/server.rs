@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::State,
+    extract::{Request, State},
     response::Response,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use axum_server::{Handle, accept::NoDelayAcceptor};
 use boot::{Context, OnExit};
@@ -16,7 +16,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 use tracing::Instrument as _;
 
-use super::{Gateway, dialect::Dialect, refusal::Refusal};
+use super::{Gateway, dialect::Dialect, ext, refusal::Refusal};
 use crate::config::Config;
 
 /// What open connections get when the hard stop comes.
@@ -63,6 +63,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .nest("/v1", paths.clone())
         .merge(paths)
+        .route("/ext/{*rest}", any(errand))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(gateway)
@@ -90,6 +91,12 @@ async fn call(gateway: Arc<Gateway>, dialect: Dialect, headers: HeaderMap, body:
 async fn models(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
     let span = span(&headers, "models");
     async move { gateway.models(&headers).await }.instrument(span).await
+}
+
+async fn errand(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let span = span(&parts.headers, ext::PREFIX);
+    async move { gateway.errand(parts, body).await }.instrument(span).await
 }
 
 async fn not_found(State(gateway): State<Arc<Gateway>>, uri: Uri) -> Response {

@@ -8,11 +8,12 @@ use std::{
 use uuid::Uuid;
 
 use super::refusal::Refusal;
-use crate::metrics::OPEN_CALLS;
 
 /// The counters.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    /// The gauge that shows them.
+    shown_as: &'static str,
     most: usize,
     most_of_run: usize,
     open: Mutex<HashMap<Uuid, usize>>,
@@ -27,8 +28,9 @@ pub(crate) struct Slot {
 
 impl Slots {
     /// All free.
-    pub fn new(most: usize, most_of_run: usize) -> Arc<Self> {
+    pub fn new(shown_as: &'static str, most: usize, most_of_run: usize) -> Arc<Self> {
         Arc::new(Self {
+            shown_as,
             most,
             most_of_run,
             open: Mutex::default(),
@@ -50,7 +52,7 @@ impl Slots {
         }
         *of_run += 1;
         drop(open);
-        metrics::gauge!(OPEN_CALLS).increment(1.0);
+        metrics::gauge!(self.shown_as).increment(1.0);
         Ok(Slot {
             slots: Arc::clone(self),
             run_id,
@@ -72,7 +74,7 @@ impl Drop for Slot {
             }
         }
         drop(open);
-        metrics::gauge!(OPEN_CALLS).decrement(1.0);
+        metrics::gauge!(self.slots.shown_as).decrement(1.0);
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_run_cannot_take_all_places_and_all_places_come_back() {
-        let slots = Slots::new(3, 2);
+        let slots = Slots::new("test_open_calls", 3, 2);
         let (greedy, modest) = (Uuid::now_v7(), Uuid::now_v7());
         let held = [slots.enter(greedy).unwrap(), slots.enter(greedy).unwrap()];
         assert!(slots.enter(greedy).is_err());

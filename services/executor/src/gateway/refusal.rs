@@ -1,12 +1,14 @@
-//! Why a request did not get to a model.
+//! Why a request did not get to a model or a host.
 
 use axum::response::Response;
 use http::StatusCode;
 
-/// Why a request did not get to a model, in a shape SDKs understand.
+/// Why a request did not get there, in a shape SDKs understand.
 pub(super) enum Refusal {
     TooLong(u64),
     Path,
+    Host(String),
+    Dots,
     Unreachable(outbound::Error),
 }
 
@@ -14,15 +16,19 @@ impl Refusal {
     /// What was refused, if it was refused here.
     pub(super) fn denial(&self) -> Option<String> {
         match self {
-            Self::TooLong(limit) => Some(format!("a model call longer than {limit} bytes")),
+            Self::TooLong(limit) => Some(format!("a call longer than {limit} bytes")),
             Self::Path => Some("a path that is none of a model API".to_owned()),
+            Self::Host(host) => Some(format!(
+                "the host {host:?}, which the agent's file names under no [[network.credential]]"
+            )),
+            Self::Dots => Some("a path of another host with dots for a part".to_owned()),
             Self::Unreachable(_) => None,
         }
     }
 
     pub(super) fn class(&self) -> &'static str {
         match self {
-            Self::TooLong(_) | Self::Path => "refused",
+            Self::TooLong(_) | Self::Path | Self::Host(_) | Self::Dots => "refused",
             Self::Unreachable(_) => "unreachable",
         }
     }
@@ -40,6 +46,16 @@ impl axum::response::IntoResponse for Refusal {
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "this is no path of a model API".to_owned(),
+            ),
+            Self::Host(host) => (
+                StatusCode::FORBIDDEN,
+                "host_not_named",
+                format!("the agent's file names no [[network.credential]] for the host {host:?}"),
+            ),
+            Self::Dots => (
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "no part of the path may be . or ..".to_owned(),
             ),
             Self::Unreachable(error) if error.sent() == outbound::Sent::Maybe => {
                 tracing::warn!(%error, class = error.class(), "the model gateway broke off");

@@ -23,13 +23,15 @@ pub struct Decoy {
 pub enum Way {
     /// A request to a model.
     ModelCall,
+    /// A request to a host the agent's file names.
+    HostCall,
     /// The name of a host.
     HostName,
     /// A message, a note, a checkpoint or any other event.
     Event,
 }
 
-const WAYS: [Way; 3] = [Way::ModelCall, Way::HostName, Way::Event];
+const WAYS: [Way; 4] = [Way::ModelCall, Way::HostCall, Way::HostName, Way::Event];
 
 /// A search through bytes that come in pieces.
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ impl Way {
     fn as_str(self) -> &'static str {
         match self {
             Self::ModelCall => "model_call",
+            Self::HostCall => "host_call",
             Self::HostName => "host_name",
             Self::Event => "event",
         }
@@ -112,6 +115,7 @@ impl Way {
     pub fn alarm(self) -> String {
         let by = match self {
             Self::ModelCall => "a model call",
+            Self::HostCall => "a call of a host its agent's file names",
             Self::HostName => "the name of a host",
             Self::Event => "an event",
         };

@@ -17,9 +17,18 @@ pub struct Denials {
     span: Span,
 }
 
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// For whoever looks at the run.
+    Warning(String),
+    /// For a human, now.
+    Alarm(String),
+}
+
 #[derive(Debug, Default)]
 struct Kept {
-    waiting: Vec<String>,
+    waiting: Vec<Told>,
     known: Vec<String>,
     more: u64,
 }
@@ -55,26 +64,26 @@ impl Denials {
         self.span
             .in_scope(|| tracing::info!(by, what, "a run was refused something"));
         kept.known.push(what.clone());
-        kept.waiting.push(format!("refused ({by}): {what}"));
+        kept.waiting.push(Told::Warning(format!("refused ({by}): {what}")));
     }
 
     /// Something happened that a human must look at.
     pub fn alarm(&self, what: String) {
         self.span.in_scope(|| tracing::error!(what, "a run raised an alarm"));
-        self.lock().waiting.push(what);
+        self.lock().waiting.push(Told::Alarm(what));
     }
 
     /// What is to be told now.
-    pub(super) fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<Told> {
         std::mem::take(&mut self.lock().waiting)
     }
 
     /// What is to be told when the run is over.
-    pub(super) fn finish(&self) -> Vec<String> {
+    pub(super) fn finish(&self) -> Vec<Told> {
         let mut last = self.take();
         let more = self.lock().more;
         if more > 0 {
-            last.push(format!("refused: {more} more things"));
+            last.push(Told::Warning(format!("refused: {more} more things")));
         }
         last
     }
@@ -96,6 +105,6 @@ mod tests {
             denials.refused("network", "host-0:443".to_owned());
         }
         assert_eq!(denials.take().len(), MOST);
-        assert_eq!(denials.finish(), ["refused: 60 more things"]);
+        assert_eq!(denials.finish(), [Told::Warning("refused: 60 more things".to_owned())]);
     }
 }

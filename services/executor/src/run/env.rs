@@ -7,7 +7,7 @@ use std::path::Path;
 use super::spec::Spec;
 use crate::workspace::Workspace;
 
-/// Stands where SDKs want a key. Worth nothing: the run's gateway adds the real one.
+/// Stands where SDKs want a key. Worth nothing: the real one is added outside the sandbox.
 pub(crate) const PLACEHOLDER: &str = "steward-placeholder";
 /// Names the decoy key.
 const DECOY: &str = "INTERNAL_API_KEY";
@@ -39,6 +39,14 @@ pub(super) fn of_run(
     set("OPENAI_API_KEY", PLACEHOLDER.to_owned());
     set("ANTHROPIC_API_KEY", PLACEHOLDER.to_owned());
     set(DECOY, ways.decoy.to_owned());
+    for credential in &spec.network.credential {
+        let variable = credential.variable();
+        set(
+            &format!("{variable}_URL"),
+            format!("http://{gateway}/ext/{}", credential.host),
+        );
+        set(&format!("{variable}_KEY"), PLACEHOLDER.to_owned());
+    }
     if let Some(proxy) = ways.proxy {
         for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
             set(name, format!("http://{proxy}"));

@@ -64,10 +64,9 @@ impl Run {
             decoy: Arc::clone(&self.decoy),
         };
         let tasks = &self.parts.tasks;
-        let opening = self
-            .parts
-            .gateway
-            .open(tasks, &credential, traceparent, watch.clone(), at(GATEWAY_PORT));
+        let (named, place) = (&spec.network.credential, at(GATEWAY_PORT));
+        let way = &self.parts.gateway;
+        let opening = way.open(tasks, &credential, traceparent, watch.clone(), named, place);
         let gateway = opening
             .await
             .map_err(|error| start(format!("open the run's gateway: {error}")))?;

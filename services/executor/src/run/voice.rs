@@ -36,6 +36,10 @@ impl Voice {
         self.tell(Kind::Log(cut(text, MAX_PROGRESS).to_owned()), false);
     }
 
+    pub(super) fn alarm(&self, text: &str) {
+        self.tell(Kind::Alarm(cut(text, MAX_PROGRESS).to_owned()), true);
+    }
+
     pub(super) fn output(&self, text: String) {
         self.tell(Kind::Output(text), false);
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::denials::Told;
 use super::ending::{Ending, Exited, Reason, Why};
 use super::hearing::{Hearing, Said};
 use super::pipe::{Heard, Line, Pipe};
@@ -18,7 +19,7 @@ use super::{Activity, Run, Way, stopped};
 use crate::callbacks::Door;
 use crate::leases::Stop;
 use crate::protocol::Kind;
-use crate::sandbox::{Process, Usage};
+use crate::sandbox::Process;
 use crate::workspace::Workspace;
 use crate::{folders, metrics};
 
@@ -101,6 +102,7 @@ impl Run {
         if let Some(used) = exited.used {
             self.tell_use(&used);
         }
+        self.tell_calls(&prepared.gateway.called());
         // Nothing is asked of a model any more.
         drop(prepared.gateway);
         let ending = exited.ending(self.kind);
@@ -110,38 +112,6 @@ impl Run {
         // The bundle was in use until here.
         drop(prepared.bundle);
         Ok(ending)
-    }
-
-    /// What the run used, in its log and in the executor's.
-    fn tell_use(&self, used: &Usage) {
-        let kind = self.kind.as_str();
-        let cpu = used.cpu.unwrap_or_default();
-        let memory_mib = used.memory.unwrap_or_default() >> 20;
-        tracing::info!(
-            cpu_ms = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
-            memory_mib,
-            out_of_memory = used.out_of_memory,
-            too_many_processes = used.too_many,
-            "what the run used"
-        );
-        if let Some(bytes) = used.memory {
-            ::metrics::histogram!(metrics::RUN_MEMORY, "kind" => kind).record(bytes as f64);
-        }
-        ::metrics::histogram!(metrics::RUN_CPU, "kind" => kind).record(cpu.as_secs_f64());
-        let seconds = cpu.as_secs_f64();
-        self.output.note(&format!(
-            "used {seconds:.1} s of processor time and at most {memory_mib} MiB of memory"
-        ));
-        if used.out_of_memory > 0 {
-            self.output
-                .note("a process was ended because the run's memory was used up");
-        }
-        if used.too_many > 0 {
-            let times = used.too_many;
-            self.output.note(&format!(
-                "{times} times no process could be started: limits.pids of the agent file"
-            ));
-        }
     }
 
     fn listen(&self, process: &mut Process, pipe: Pipe, activity: &Arc<Activity>) -> Ears {
@@ -185,8 +155,8 @@ impl Watch<'_> {
         let used = ended.and_then(|ended| ended.used);
         self.last_words(ears).await;
         self.show();
-        for text in self.run.denials.finish() {
-            self.warn(&text);
+        for told in self.run.denials.finish() {
+            self.pass_on(told);
         }
         let status = status.map_err(|error| Ending::failed(Reason::Start, format!("wait for its end: {error}")))?;
         Ok(Exited {
@@ -243,8 +213,8 @@ impl Watch<'_> {
                         self.show();
                         shown = Instant::now();
                     }
-                    for text in self.run.denials.take() {
-                        self.warn(&text);
+                    for told in self.run.denials.take() {
+                        self.pass_on(told);
                     }
                     if self.why.is_none() && self.activity.idle() > idle {
                         self.stop(Why::Idle(idle), self.grace());
@@ -373,6 +343,16 @@ impl Watch<'_> {
     fn show(&self) {
         if let Some(text) = self.run.output.news(&self.run.assignment.gateway_credential) {
             self.voice.output(text);
+        }
+    }
+
+    fn pass_on(&self, told: Told) {
+        match told {
+            Told::Warning(text) => self.warn(&text),
+            Told::Alarm(text) => {
+                self.run.output.note(&text);
+                self.voice.alarm(&text);
+            }
         }
     }
 

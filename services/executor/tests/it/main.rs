@@ -11,6 +11,7 @@ mod checks;
 #[cfg(target_os = "linux")]
 mod escapes;
 mod events;
+mod ext;
 mod gateway;
 mod harness;
 mod isolation;

@@ -107,6 +107,7 @@ impl Agents for Api {
         let key = secret(api_key, "api_key")?;
         run_tx!(self.desk.store, "agent_credentials", Error, |tx| {
             agents::set_credentials(tx, &self.desk.marketplace_sealer, &name, &marketplace_id, &key).await?;
+            crate::known::marketplace_key(tx, &self.desk, &name, &key).await?;
             duties::ensure_for_agent(tx, &self.desk, &name).await?;
             // Calls may have been stopped because of the old key.
             budget::resume(tx, &name).await?;
@@ -134,6 +135,8 @@ impl Agents for Api {
         let id = run_tx!(self.desk.store, "agent_webhook_secret", |tx| {
             doors::open(tx, &known.name).await?;
             let id = doors::add_secret(tx, &self.desk.webhook_sealer, &known.name, &text).await?;
+            let others = retire.map(|secs| Duration::from_secs(secs.into()));
+            crate::known::webhook_secret(tx, &self.desk, &known.name, (id, &text), others).await?;
             if let Some(secs) = retire {
                 doors::retire_others(tx, &known.name, id, Duration::from_secs(secs.into())).await?;
             }

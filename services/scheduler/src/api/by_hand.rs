@@ -47,7 +47,7 @@ impl Api {
                 return Err(Error::Refused(format!("the contract is {state}: its thread is closed")));
             }
             let agent = agents::read(tx, &contract.agent).await?;
-            let held = Guard::new(&self.desk, &agent)?.text("the message", &text);
+            let held = Guard::within(&self.desk, tx, &agent).await?.text("the message", &text);
             let message = payload::Message {
                 contract_external_id: contract.external_id.clone(),
                 text: text.clone(),

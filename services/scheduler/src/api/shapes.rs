@@ -181,6 +181,13 @@ pub(super) fn agent(row: &agents::Agent, webhook_secrets: usize) -> v1::Agent {
         webhook_secrets: u32::try_from(webhook_secrets).unwrap_or(u32::MAX),
         created_at: Some(timestamp(row.created_at)),
         models: row.spec.allowed_models(),
+        secrets: row
+            .spec
+            .network
+            .credential
+            .iter()
+            .map(|one| one.secret.clone())
+            .collect(),
     }
 }
 

@@ -123,7 +123,7 @@ async fn gig_posted(tx: &mut Tx, occasion: &Occasion<'_>, gig: GigPosted) -> Res
         client_name: gig.client_name,
         deliverables: None,
     };
-    let verdict = bidding::consider(tx, &gig, bids, occasion.traceparent).await?;
+    let verdict = bidding::consider(occasion.desk, tx, &gig, bids, occasion.traceparent).await?;
     Ok(match verdict {
         Verdict::Seen => outcome("seen before"),
         Verdict::Skipped(reason) => outcome(&format!("skipped: {reason}")),

@@ -15,6 +15,7 @@ use super::{Error, Onboarding, door, next_pause};
 use crate::budget::{Held, KEY_STOPPED};
 use crate::duties;
 use crate::error::Error as Step;
+use crate::known;
 use crate::wake::Topic;
 
 /// What an operator wants registered.
@@ -158,11 +159,13 @@ impl Onboarding {
         run_tx!(desk.store, "onboarding_register", Step, |tx| {
             rows::end(tx, name, Call::Register, token, End::Kept, Some(&answer.agent_id)).await?;
             agents::set_credentials(tx, sealer, name, &answer.agent_id, &answer.api_key).await?;
+            known::marketplace_key(tx, desk, name, &answer.api_key).await?;
             rows::set_webhook_url(tx, name, url).await?;
             rows::keep_claim(tx, sealer, name, claim_of(answer)).await?;
             if let Some(secret) = &answer.webhook_secret {
                 doors::open(tx, name).await?;
-                doors::add_secret(tx, &desk.webhook_sealer, name, secret).await?;
+                let id = doors::add_secret(tx, &desk.webhook_sealer, name, secret).await?;
+                known::webhook_secret(tx, desk, name, (id, secret), None).await?;
             }
             duties::ensure_for_agent(tx, desk, name).await?;
             budget::resume(tx, name).await?;

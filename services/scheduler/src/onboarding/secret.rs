@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::caller::WRITE;
 use super::{Error, Onboarding, door, next_pause};
+use crate::known;
 
 /// How long secrets that were replaced are still accepted: the marketplace repeats for no longer.
 const GRACE: Duration = Duration::from_secs(72 * 3600);
@@ -75,7 +76,8 @@ impl Onboarding {
             // Some say the secret here and nowhere else.
             if let Some(secret) = &config.secret {
                 doors::open(tx, name).await?;
-                doors::add_secret(tx, &desk.webhook_sealer, name, secret).await?;
+                let id = doors::add_secret(tx, &desk.webhook_sealer, name, secret).await?;
+                known::webhook_secret(tx, desk, name, (id, secret), None).await?;
             }
             audit::record(tx, actor, "agents.webhook_url", name, Some(&url)).await
         })?;
@@ -177,6 +179,7 @@ impl Onboarding {
             doors::open(tx, name).await?;
             let id = doors::add_secret(tx, &desk.webhook_sealer, name, secret).await?;
             doors::retire_others(tx, name, id, GRACE).await?;
+            known::webhook_secret(tx, desk, name, (id, secret), Some(GRACE)).await?;
             audit::record(tx, actor, "agents.rotate_secret", name, Some(&id.to_string())).await
         })
     }

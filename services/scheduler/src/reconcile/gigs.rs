@@ -65,7 +65,7 @@ impl Reader {
             let new = observe::new_gig(agent, gig);
             let bids = u32::try_from(gig.proposal_count.unwrap_or(0)).unwrap_or(u32::MAX);
             let verdict = run_tx!(self.desk.store, "reconcile_gig", crate::error::Error, |tx| {
-                bidding::consider(tx, &new, bids, None).await
+                bidding::consider(&self.desk, tx, &new, bids, None).await
             })?;
             if verdict != Verdict::Seen {
                 tracing::info!(agent, gig = gig.id, "a read told of a gig no webhook had");

@@ -29,7 +29,7 @@ pub(super) async fn wish(desk: &Desk, tx: &mut Tx, run: &Run, result: &Value) ->
     };
     let contract = store::contracts::lock(tx, contract_id).await?;
     let agent = agents::read(tx, &run.agent).await?;
-    let guard = Guard::new(desk, &agent)?;
+    let guard = Guard::within(desk, tx, &agent).await?;
     match run.kind {
         Kind::Work | Kind::Revise => delivery(tx, (run, &agent, &guard), &contract, result).await,
         Kind::Reply => reply(tx, (run, &guard), &contract, result).await,

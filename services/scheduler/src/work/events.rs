@@ -28,6 +28,9 @@ const MESSAGES_PER_RUN: i64 = 20;
 /// The largest checkpoint kept.
 const CHECKPOINT: usize = 64 * 1024;
 
+/// The kind of the notice that a run did what a human must look at; its key is the run.
+const ALARM: &str = "alarm";
+
 /// Keeps one event of a leased run. A repeat changes nothing; one without the lease, or that can never be kept, is
 /// dropped.
 ///
@@ -63,6 +66,14 @@ pub(super) async fn keep(floor: &Floor, event: RunEvent) -> Result<(), Error> {
                     only_sent_up(tx, run, &mut checkpoint).await?;
                     runs::save_checkpoint(tx, run, token, &checkpoint).await?;
                 }
+                Ok(false)
+            }
+            Said::Alarm(text) => {
+                let body = format!(
+                    "{} in its run {run}: {text}. `steward runs show {run}` shows it",
+                    row.agent
+                );
+                store::notices::raise(tx, ALARM, &run.to_string(), &body).await?;
                 Ok(false)
             }
             _ => Ok(false),
@@ -116,7 +127,7 @@ async fn wish_message(
         return Ok(false);
     }
     let agent = store::agents::read(tx, &run.agent).await?;
-    let held = Guard::new(desk, &agent)?.text("the message", text);
+    let held = Guard::within(desk, tx, &agent).await?.text("the message", text);
     let message = payload::Message {
         contract_external_id: contract.external_id,
         text: text.chars().take(MESSAGE).collect(),
@@ -165,6 +176,7 @@ fn without_nul(said: Said) -> Said {
         Said::CheckpointJson(json) => Said::CheckpointJson(clean(json)),
         Said::Log(text) => Said::Log(clean(text)),
         Said::Output(text) => Said::Output(clean(text)),
+        Said::Alarm(text) => Said::Alarm(clean(text)),
     }
 }
 
@@ -173,7 +185,7 @@ fn describe(said: &Said) -> (&'static str, &str) {
         Said::Progress(text) => ("progress", text),
         Said::Message(message) => ("message", &message.text),
         Said::CheckpointJson(json) => ("checkpoint", json),
-        Said::Log(text) => ("log", text),
+        Said::Log(text) | Said::Alarm(text) => ("log", text),
         Said::Output(text) => ("output", text),
     }
 }

@@ -88,7 +88,7 @@ pub(super) async fn put(floor: &Floor, mut said: Streaming<PutArtefactRequest>) 
     });
     let (agent, own) = held.map_err(lease_lost)?;
     let agent = store::agents::get(&floor.desk.store, &agent).await.map_err(of_store)?;
-    let guard = Guard::new(&floor.desk, &agent).map_err(of_store)?;
+    let guard = Guard::new(&floor.desk, &agent).await.map_err(of_store)?;
     // Only what this run sent up before need not come again: a hash alone must not make somebody's object its own.
     if own.is_empty() || !floor.objects.is_fresh(Folder::Artefacts, &header.sha256).await? {
         let mut writer = floor
@@ -103,7 +103,7 @@ pub(super) async fn put(floor: &Floor, mut said: Streaming<PutArtefactRequest>) 
         writer.finish().await?;
     }
     let (mut artefact, attempt) = row(&header);
-    artefact.secret = guard.object(&floor.objects, &header.sha256).await?.map(str::to_owned);
+    artefact.secret = guard.object(&floor.objects, &header.sha256).await?;
     store::run_tx!(floor.desk.store, "artefact_put", Error, |tx| {
         runs::held(tx, run, token).await?;
         Ok(artefacts::put(tx, run, attempt, &artefact).await?)

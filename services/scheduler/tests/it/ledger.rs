@@ -9,9 +9,10 @@ use rpc::auth::{self, Guard, Role};
 use rpc::error::{Code, status};
 use rpc::v1::billing_server::{Billing, BillingServer};
 use rpc::v1::{
-    CheckLedgerRequest, CheckLedgerResponse, CloseRunRequest, CloseRunResponse, ExplainAccountRequest,
+    AgentSecret, CheckLedgerRequest, CheckLedgerResponse, CloseRunRequest, CloseRunResponse, ExplainAccountRequest,
     ExplainAccountResponse, ListPricesRequest, ListPricesResponse, ListProvidersRequest, ListProvidersResponse,
-    ListUsageRequest, ListUsageResponse, OpenRunRequest, OpenRunResponse, Price, Provider, SettleRequest, Settlement,
+    ListSecretsRequest, ListSecretsResponse, ListUsageRequest, ListUsageResponse, OpenRunRequest, OpenRunResponse,
+    Price, Provider, RemoveSecretRequest, RemoveSecretResponse, SetSecretRequest, SettleRequest, Settlement,
     StatementRequest, StatementResponse, SubjectCostsRequest, SubjectCostsResponse,
 };
 use tokio::net::TcpListener;
@@ -160,5 +161,17 @@ impl Billing for Ledger {
         enters(&request)?;
         let providers = self.0.lock().unwrap().providers.clone();
         Ok(Response::new(ListProvidersResponse { providers }))
+    }
+
+    async fn set_secret(&self, _: Request<SetSecretRequest>) -> Answer<AgentSecret> {
+        not_asked()
+    }
+
+    async fn list_secrets(&self, _: Request<ListSecretsRequest>) -> Answer<ListSecretsResponse> {
+        not_asked()
+    }
+
+    async fn remove_secret(&self, _: Request<RemoveSecretRequest>) -> Answer<RemoveSecretResponse> {
+        not_asked()
     }
 }

@@ -1,13 +1,18 @@
 //! What looks like a secret in what an agent made waits for a human.
 
 use domain::run::Kind;
+use rpc::v1::agents_client::AgentsClient;
 use rpc::v1::complete_request::Outcome;
 use rpc::v1::contracts_client::ContractsClient;
 use rpc::v1::operations_client::OperationsClient;
 use rpc::v1::run_event::Kind as Said;
-use rpc::v1::{ClientMessage, DecideEffectRequest, RetryContractRequest};
+use rpc::v1::{
+    AddWebhookSecretRequest, ClientMessage, DecideEffectRequest, RetryContractRequest, SetCredentialsRequest,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use store::known_secrets::{self, Kind as Whose, ScanKey, Which};
+use store::run_tx;
 
 use crate::api::{OPERATOR, with};
 use crate::desk::Bench;
@@ -158,4 +163,131 @@ async fn a_message_or_reply_or_note_with_a_key_waits_and_a_harmless_one_does_not
         ]
     );
     assert_eq!(bench.count(HELD).await, 3);
+}
+
+async fn note(bench: &Bench, kind: Whose, owner: &str, name: &str, secret: &str) {
+    let key = ScanKey::of_token(bench.desk.config.billing.token.expose());
+    let which = Which { kind, owner, name };
+    run_tx!(bench.desk.store, "note", |tx| known_secrets::note(
+        tx, &key, which, secret, None
+    )
+    .await)
+    .unwrap();
+}
+
+#[tokio::test]
+async fn any_secret_that_is_kept_is_found_in_what_any_agent_sends_and_told_by_its_owner_alone() {
+    let bench = Bench::new().await;
+    let channel = serve(&bench, &Ledger::default()).await;
+    // As billing notes them; none looks like a key.
+    let (own, provider) = ("horse battery staple", "a plain sentence that is a key");
+    note(&bench, Whose::Agent, "other", "search-api", own).await;
+    note(&bench, Whose::Provider, "openai", "openai", provider).await;
+    let mut agents = AgentsClient::new(with(&channel, OPERATOR));
+    let key = SetCredentialsRequest {
+        name: "demo".to_owned(),
+        marketplace_id: String::new(),
+        api_key: "marketplace words of demo".to_owned(),
+    };
+    agents.set_credentials(key.clone()).await.unwrap();
+    let newer = SetCredentialsRequest {
+        api_key: "newer words of demo".to_owned(),
+        ..key
+    };
+    agents.set_credentials(newer).await.unwrap();
+    let webhook = AddWebhookSecretRequest {
+        name: "demo".to_owned(),
+        secret: "webhooks of demo are signed so".to_owned(),
+        retire_others_after_secs: Some(3600),
+    };
+    agents.add_webhook_secret(webhook).await.unwrap();
+
+    let (_contract, _run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let job = hand.assignment().await;
+    let mut file = vec![b'.'; 300_000];
+    file.splice(65_530..65_530, provider.bytes());
+    hand.put(&job, "found.bin", file.leak()).await;
+    let said = vec![
+        message("nothing but harmless words"),
+        message(&format!("they call it <{own}>")),
+        message("older: marketplace words of demo"),
+        message("webhooks of demo are signed so"),
+    ];
+    let done = json!({ "type": "result", "notes": "Here it is.", "files": ["found.bin"] });
+    hand.complete(&job, result(&done), said).await.unwrap();
+    let told = effects(&bench).await;
+    let errors: Vec<&str> = told.iter().filter_map(|effect| effect["error"].as_str()).collect();
+    let looks_like = |of: &str, what: &str| format!("{of} holds what looks like {what}");
+    assert_eq!(
+        errors,
+        [
+            looks_like("the message", "the secret search-api of other"),
+            looks_like("the message", "the marketplace key of demo"),
+            looks_like("the message", "a webhook secret of demo"),
+            looks_like("found.bin", "the operator's key at openai"),
+        ]
+    );
+    let notices = bench.rows("SELECT body FROM scheduler.notices").await;
+    let notices = serde_json::to_string(&notices).unwrap();
+    assert!(!notices.contains(own) && !notices.contains(provider), "{notices}");
+}
+
+#[tokio::test]
+async fn a_cover_letter_with_a_kept_secret_waits() {
+    let bench = Bench::new().await;
+    // The built-in letter repeats the gig's title, which is somebody's secret here.
+    note(&bench, Whose::Agent, "other", "search-api", "Clean a spreadsheet").await;
+    bench.webhook(crate::webhooks::posted("one"), false).await;
+    bench.take_in().await;
+    let letters = bench.rows("SELECT state, error FROM scheduler.effects").await;
+    assert_eq!(letters[0]["state"], "held", "{letters:?}");
+    assert_eq!(
+        letters[0]["error"],
+        "the cover letter holds what looks like the secret search-api of other"
+    );
+}
+
+#[tokio::test]
+async fn a_notice_about_what_is_held_back_ends_when_it_is_called_off() {
+    let bench = Bench::new().await;
+    let channel = serve(&bench, &Ledger::default()).await;
+    let (contract, _run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let job = hand.assignment().await;
+    let said = vec![message("use ghp_Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2")];
+    let done = json!({ "type": "result", "notes": "whsec_b6784623df7946818bda0c43883a510d", "files": [] });
+    hand.complete(&job, result(&done), said).await.unwrap();
+    assert_eq!(bench.count(HELD).await, 2);
+    run_tx!(bench.desk.store, "call_off", |tx| {
+        store::effects::cancel_unsent_of_contract(tx, contract, "the client cancelled").await
+    })
+    .unwrap();
+    assert_eq!(bench.count(HELD).await, 0);
+}
+
+#[tokio::test]
+async fn an_alarm_of_a_run_raises_a_notice_and_stands_in_its_log() {
+    let bench = Bench::new().await;
+    let channel = serve(&bench, &Ledger::default()).await;
+    let (_contract, run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let job = hand.assignment().await;
+    let alarm = "ALARM: the decoy key laid out for this run was carried out by a model call";
+    let done = json!({ "type": "result", "notes": "Here it is.", "files": [] });
+    hand.complete(&job, result(&done), vec![Said::Alarm(alarm.to_owned())])
+        .await
+        .unwrap();
+    let notices = bench
+        .rows("SELECT kind, key, body FROM scheduler.notices WHERE resolved_at IS NULL")
+        .await;
+    let raised = notices.iter().find(|notice| notice["kind"] == "alarm").unwrap();
+    assert_eq!(raised["key"], run.to_string());
+    let body = raised["body"].as_str().unwrap();
+    assert!(
+        body.contains("demo") && body.contains(alarm) && body.contains("steward runs show"),
+        "{body}"
+    );
+    let told = format!("scheduler.run_events WHERE kind = 'log' AND body = '{alarm}'");
+    assert_eq!(bench.count(&told).await, 1);
 }

@@ -7,6 +7,7 @@ mod budget;
 mod crashes;
 mod crowd;
 mod dialects;
+mod errands;
 mod happy;
 mod hints;
 mod models;

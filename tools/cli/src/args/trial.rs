@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use outbound::Url;
 
 use crate::trial::Kind;
 
@@ -29,6 +30,10 @@ pub struct Test {
     /// agent does not see it [default: played models]
     #[arg(long, value_name = "URL")]
     pub model_url: Option<String>,
+    /// Call a host of [[network.credential]] at this address instead, such as a server of your own; repeat for several. The
+    /// values of secrets come from variables such as STEWARD_EXT_SEARCH_API_KEY; the agent does not see them
+    #[arg(long, value_name = "HOST=URL", value_parser = instead)]
+    pub instead: Vec<(String, Url)>,
     /// Without file, network and system call rules, for a debugger
     #[arg(long)]
     pub no_sandbox: bool,
@@ -38,4 +43,10 @@ pub struct Test {
     /// A shell in the same sandbox and environment instead of the agent
     #[arg(long, conflicts_with_all = ["out", "json"])]
     pub shell: bool,
+}
+
+fn instead(text: &str) -> Result<(String, Url), String> {
+    let (host, url) = text.split_once('=').ok_or("write HOST=URL")?;
+    let url = url.parse().map_err(|_error| format!("{url:?} is no address"))?;
+    Ok((host.to_owned(), url))
 }

@@ -12,6 +12,7 @@ use rpc::v1;
 use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
+use super::secrets::unset;
 use super::{endpoint, onboarding, setup, trial, versions};
 use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
 use crate::bundle::runnable::Place;
@@ -154,10 +155,11 @@ async fn add(access: &Access, file: &Path, asked: &Asked, market: Option<Simulat
         Some(desk) => desk.add(&file, &asked.label, false).await?.0,
         None => put(&access.scheduler().await?, &packed, simulated, &asked.label, false).await?,
     };
-    if let Ok(billing) = access.billing().await
-        && let Some(warning) = unpriced(&billing, &packed.agent).await
-    {
-        out.note(&warning);
+    if let Ok(billing) = access.billing().await {
+        let unpriced = unpriced(&billing, &packed.agent).await;
+        for warning in unpriced.into_iter().chain(unset(&billing, &packed.agent).await) {
+            out.note(&warning);
+        }
     }
     let shown = json!({
         "name": packed.agent.name,

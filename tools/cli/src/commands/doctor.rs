@@ -1,6 +1,7 @@
 //! `steward doctor live`, `steward doctor sandbox` and `steward smoke --live`: is everything there, and does the marketplace speak as it did?
 
 mod sandbox;
+mod secrets;
 
 use anyhow::Result;
 use domain::metering::serves;
@@ -98,6 +99,9 @@ pub(super) async fn run(global: &Global, command: Option<DoctorCommand>, out: &O
             tell(&mut lines, line, out)?;
         }
         for line in models(agent, &books) {
+            tell(&mut lines, line, out)?;
+        }
+        if let Some(line) = secrets::of(&access, agent).await {
             tell(&mut lines, line, out)?;
         }
     }

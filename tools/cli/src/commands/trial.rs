@@ -12,7 +12,7 @@ use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
 use crate::failure::{self, Failure};
 use crate::out::Out;
-use crate::trial::{Brief, Kind, Models, Program, Report, Said, Trial};
+use crate::trial::{Brief, Errands, Kind, Models, Program, Report, Said, Trial};
 use crate::{env, render};
 
 /// Lines of the log that are shown when something went wrong.
@@ -39,8 +39,17 @@ pub(super) async fn test(options: Test, out: &Out) -> Result<u8> {
     if options.shell {
         out.note("A shell where the agent would run; `exit` or Ctrl-D ends it.");
     }
+    let errands = Errands::of(&packed.agent, &options.instead)?;
+    let missing = errands.missing();
+    if !missing.is_empty() {
+        out.note(&format!(
+            "without {}: calls that need such a secret are refused, as on a stack where it is not set",
+            missing.join(", ")
+        ));
+    }
     let trial = Trial {
         packed,
+        errands,
         brief,
         models,
         no_sandbox: options.no_sandbox,
@@ -67,8 +76,10 @@ pub(super) async fn test(options: Test, out: &Out) -> Result<u8> {
 
 /// Prints the environment a run finds.
 pub(super) async fn environment(file: PathBuf, out: &Out) -> Result<u8> {
+    let packed = pack(&file).await?;
     let trial = Trial {
-        packed: pack(&file).await?,
+        errands: Errands::of(&packed.agent, &[])?,
+        packed,
         brief: Brief::read(None, Kind::Work, None)?,
         models: Models::Simulated,
         no_sandbox: false,

@@ -198,7 +198,7 @@ impl Desk {
                     Event::Progress(text) => ("progress", text),
                     Event::Message(message) => ("message", message.text),
                     Event::CheckpointJson(text) => ("checkpoint", text),
-                    Event::Log(text) => ("log", text),
+                    Event::Log(text) | Event::Alarm(text) => ("log", text),
                     Event::Output(text) => ("output", text),
                 };
                 // Nobody listens any more only when the trial is over.

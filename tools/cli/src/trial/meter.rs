@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::errands::{self, Errands};
 use super::local;
 use super::usage::{Seen, Spent};
 
@@ -55,6 +56,7 @@ struct Desk {
     default_model: String,
     budget: i64,
     spent: Mutex<Spent>,
+    errands: Arc<Errands>,
 }
 
 /// The way to one provider.
@@ -69,6 +71,7 @@ impl Meter {
         simulator: Option<&Url>,
         agent: &AgentFile,
         budget: i64,
+        errands: Errands,
     ) -> Result<Self> {
         let mut client = Client::builder("models")
             .guard(Guard::Any)
@@ -105,6 +108,7 @@ impl Meter {
             default_model: agent.models.default.clone(),
             budget,
             spent: Mutex::default(),
+            errands: Arc::new(errands),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -133,10 +137,14 @@ impl Meter {
 }
 
 async fn forward(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    if request.uri().path().starts_with(errands::PREFIX) {
+        let errands = Arc::clone(&desk.errands);
+        return errands.pass_on(request).await.unwrap_or_else(|refusal| *refusal);
+    }
     desk.pass_on(request).await.unwrap_or_else(|refusal| *refusal)
 }
 
-fn refusal(status: StatusCode, code: &str, message: String) -> Box<Response> {
+pub(super) fn refusal(status: StatusCode, code: &str, message: String) -> Box<Response> {
     let body = json!({ "type": "error", "error": { "type": code, "code": code, "message": message } });
     Box::new((status, [("x-should-retry", "false")], axum::Json(body)).into_response())
 }

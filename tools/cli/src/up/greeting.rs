@@ -11,6 +11,7 @@ use super::stack::Stack;
 use super::{console_link, stack_file};
 use crate::bundle;
 use crate::commands::agents::{Said, unpriced};
+use crate::commands::secrets::unset;
 use crate::context::Peer;
 use crate::out::Out;
 use crate::render;
@@ -134,7 +135,8 @@ async fn warn_of_prices(stack: &Stack, files: &[AgentFile], out: &Out) {
         return;
     };
     for agent in files {
-        if let Some(warning) = unpriced(&billing, agent).await {
+        let unpriced = unpriced(&billing, agent).await;
+        for warning in unpriced.into_iter().chain(unset(&billing, agent).await) {
             out.note(&warning);
         }
     }

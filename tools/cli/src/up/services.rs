@@ -235,6 +235,7 @@ fn billing(plan: &Plan, _home: &Home, vault: &Vault, index: usize) -> Told {
     told.file("GRPC__SCHEDULER_TOKEN", &file("scheduler_token"));
     told.file("GRPC__OPERATOR_TOKEN", &file("operator_token"));
     told.file("GRPC__VIEWER_TOKEN", &file("viewer_token"));
+    told.file("SECRETS__KEY", &file("secrets_key"));
     if plan.simulator.is_some() {
         // Simulated answers come at once: what a killed billing set aside need not wait for minutes.
         told.paces.extend([

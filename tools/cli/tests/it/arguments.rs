@@ -39,7 +39,7 @@ fn the_commands_scripts_know_keep_their_names() {
                  runs list|show|files|retry|cancel|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
                  effects list|show|approve|refuse\nconsole\nledger check|explain|statement\ndoctor live|sandbox\nsmoke\n\
-                 api drift\nprices list|set\nexecutors list|drain\ndeployments list\nversion\ncompletions";
+                 api drift\nprices list|set\nsecrets set|list|remove\nexecutors list|drain\ndeployments list\nversion\ncompletions";
     assert_eq!(commands(), known);
 }
 

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bundles;
+mod errands;
 mod leftovers;
 mod samples;
 mod secrets;

@@ -52,4 +52,16 @@ impl v1::billing_server::Billing for World {
     async fn list_providers(&self, _: Request<v1::ListProvidersRequest>) -> Answer<v1::ListProvidersResponse> {
         unused()
     }
+
+    async fn set_secret(&self, _: Request<v1::SetSecretRequest>) -> Answer<v1::AgentSecret> {
+        unused()
+    }
+
+    async fn list_secrets(&self, _: Request<v1::ListSecretsRequest>) -> Answer<v1::ListSecretsResponse> {
+        unused()
+    }
+
+    async fn remove_secret(&self, _: Request<v1::RemoveSecretRequest>) -> Answer<v1::RemoveSecretResponse> {
+        unused()
+    }
 }
