@@ -42,6 +42,10 @@ pub struct Shutdown {
     /// Time between the first signal and the hard stop; keep it below the platform's kill timeout.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+    /// What the platform gives between its first signal and its kill; nothing when that is not said. A grace that is not
+    /// shorter is refused.
+    #[serde(with = "humantime_serde")]
+    pub kill_after: Duration,
 }
 
 /// `[runtime]`: threads.
@@ -89,6 +93,7 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(25),
+            kill_after: Duration::ZERO,
         }
     }
 }
@@ -129,6 +134,15 @@ impl Common<'_> {
             .require(
                 !self.shutdown.grace.is_zero() && self.shutdown.grace <= Duration::from_secs(24 * 3600),
                 "shutdown.grace must be longer than nothing and at most 24h",
+            )
+            .require(
+                self.shutdown.kill_after.is_zero() || self.shutdown.grace < self.shutdown.kill_after,
+                format!(
+                    "shutdown.grace ({}) must be shorter than shutdown.kill_after ({}): the platform would kill the process \
+                     in the middle of its orderly end. Shorten the grace, or give the platform more time and say so",
+                    humantime_serde::re::humantime::format_duration(self.shutdown.grace),
+                    humantime_serde::re::humantime::format_duration(self.shutdown.kill_after)
+                ),
             )
             .require(
                 self.runtime.worker_threads <= 1024,

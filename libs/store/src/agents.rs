@@ -8,11 +8,15 @@ use serde_json::Value;
 use crate::{Error, Store, Tx, seal::Sealer, tx::exactly_one};
 
 mod leaving;
+mod rest;
 
 pub use leaving::{Open, PAUSED, come_back, has_left, leave, open, pause_if_failing};
+pub use rest::{Activity, Resting, resting, resting_one, set_activity};
 
 /// Owner name of the key that seals marketplace keys.
 pub const SEAL_OWNER: &str = "marketplace";
+/// Kind of the notice that an agent is paused or winding down; its key is the agent's name.
+pub const RESTS: &str = "rests";
 /// Agents read at once; more are an error, never a silent cut.
 const MOST: i64 = 10_000;
 
@@ -27,6 +31,12 @@ pub struct Agent {
     pub mode: Mode,
     /// Nothing new is begun for it.
     pub paused: bool,
+    /// It bids no more, and finishes what was accepted.
+    pub winding_down: bool,
+    /// Why it is paused or winding down, if its operator said.
+    pub rest_reason: Option<String>,
+    /// Since when it is paused or winding down.
+    pub rest_since: Option<DateTime<Utc>>,
     /// SHA-256 of the bundle new runs use.
     pub version: String,
     /// Its id on the marketplace.
@@ -57,6 +67,9 @@ struct Row {
     spec: Value,
     mode: String,
     paused: bool,
+    winding_down: bool,
+    rest_reason: Option<String>,
+    rest_since: Option<DateTime<Utc>>,
     version: String,
     marketplace_id: Option<String>,
     api_key_sealed: Option<Vec<u8>>,
@@ -81,6 +94,9 @@ impl TryFrom<Row> for Agent {
             mode,
             name: row.name,
             paused: row.paused,
+            winding_down: row.winding_down,
+            rest_reason: row.rest_reason,
+            rest_since: row.rest_since,
             version: row.version,
             marketplace_id: row.marketplace_id,
             api_key_sealed: row.api_key_sealed,
@@ -133,7 +149,8 @@ pub async fn get(store: &Store, name: &str) -> Result<Agent, Error> {
     let row = sqlx::query_as!(
         Row,
         "-- agents::get
-        SELECT name, spec, mode, paused, version, marketplace_id, api_key_sealed, cover_letter, created_at
+        SELECT name, spec, mode, paused, winding_down, rest_reason, rest_since, version, marketplace_id, api_key_sealed,
+               cover_letter, created_at
         FROM scheduler.agents
         WHERE name = $1",
         name,
@@ -151,7 +168,8 @@ pub async fn read(tx: &mut Tx, name: &str) -> Result<Agent, Error> {
     let row = sqlx::query_as!(
         Row,
         "-- agents::read
-        SELECT name, spec, mode, paused, version, marketplace_id, api_key_sealed, cover_letter, created_at
+        SELECT name, spec, mode, paused, winding_down, rest_reason, rest_since, version, marketplace_id, api_key_sealed,
+               cover_letter, created_at
         FROM scheduler.agents
         WHERE name = $1",
         name,
@@ -170,7 +188,8 @@ pub async fn lock(tx: &mut Tx, name: &str) -> Result<Agent, Error> {
     let row = sqlx::query_as!(
         Row,
         "-- agents::lock
-        SELECT name, spec, mode, paused, version, marketplace_id, api_key_sealed, cover_letter, created_at
+        SELECT name, spec, mode, paused, winding_down, rest_reason, rest_since, version, marketplace_id, api_key_sealed,
+               cover_letter, created_at
         FROM scheduler.agents
         WHERE name = $1
         FOR NO KEY UPDATE",
@@ -189,7 +208,8 @@ pub async fn list(store: &Store) -> Result<Vec<Agent>, Error> {
     let rows = sqlx::query_as!(
         Row,
         "-- agents::list
-        SELECT name, spec, mode, paused, version, marketplace_id, api_key_sealed, cover_letter, created_at
+        SELECT name, spec, mode, paused, winding_down, rest_reason, rest_since, version, marketplace_id, api_key_sealed,
+               cover_letter, created_at
         FROM scheduler.agents
         ORDER BY name
         LIMIT $1",

@@ -309,25 +309,28 @@ pub async fn cancel_unsent_of_contract(tx: &mut Tx, contract: Uuid, reason: &str
     Ok(cancelled.rows_affected())
 }
 
-/// Calls off what an agent has not sent yet; settlements and reads stay, since contracts that are over are still booked.
+/// Calls off what an agent has not sent yet, of these kinds or of all; settlements and reads stay, since contracts that
+/// are over are still booked. Answers how many.
 ///
 /// # Errors
 /// When the update fails.
-pub async fn cancel_unsent_of_agent(tx: &mut Tx, agent: &str, reason: &str) -> Result<(), Error> {
-    sqlx::query!(
+pub async fn cancel_unsent_of_agent(tx: &mut Tx, agent: &str, only: &[Kind], reason: &str) -> Result<u64, Error> {
+    let kinds: Vec<String> = only.iter().map(|kind| kind.name().to_owned()).collect();
+    let cancelled = sqlx::query!(
         "-- effects::cancel_unsent_of_agent
         UPDATE scheduler.effects
         SET state = 'cancelled', error = $2, updated_at = now(), updated_by = $3
         WHERE agent = $1 AND state IN ('blocked', 'held', 'pending')
-          AND kind IN ('propose', 'upload', 'deliver', 'message')",
+          AND kind IN ('propose', 'upload', 'deliver', 'message') AND (cardinality($4::TEXT[]) = 0 OR kind = ANY($4))",
         agent,
         reason,
         tx.name,
+        &kinds,
     )
     .execute(tx.connection())
     .await?;
     end_notices(tx).await?;
-    Ok(())
+    Ok(cancelled.rows_affected())
 }
 
 /// Gives an effect up: it becomes a dead letter, listed until a human retries or drops it.

@@ -30,6 +30,7 @@ pub mod inputs;
 pub mod intake;
 pub mod known_secrets;
 pub mod ledger;
+pub mod maintenance;
 pub mod messages;
 pub mod migrate;
 pub mod notices;

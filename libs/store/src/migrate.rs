@@ -13,9 +13,9 @@ use crate::{Error, Store};
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// The schema this release brings, and the least it can work with.
-pub const SCHEMA_VERSION: i32 = 12;
+pub const SCHEMA_VERSION: i32 = 13;
 /// A service of this release starts from this schema on.
-pub const REQUIRED_VERSION: i32 = 12;
+pub const REQUIRED_VERSION: i32 = 13;
 
 /// The roles, each with only its rights.
 pub const ROLES: [&str; 4] = ["ingress", "scheduler", "billing", "backup"];

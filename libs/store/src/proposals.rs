@@ -297,7 +297,9 @@ pub async fn skip_unsent_of_agent(tx: &mut Tx, agent: &str, reason: &str) -> Res
         "-- proposals::skip_unsent_of_agent
         UPDATE scheduler.proposals
         SET state = 'skipped', reason = $2, updated_at = now(), updated_by = $3
-        WHERE agent = $1 AND state = 'considered'",
+        WHERE agent = $1 AND state = 'considered'
+          AND NOT EXISTS (SELECT FROM scheduler.effects AS e
+                          WHERE e.gig_id = proposals.gig_id AND e.kind = 'propose' AND e.state IN ('sending', 'unknown'))",
         agent,
         reason,
         tx.name,

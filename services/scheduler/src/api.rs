@@ -42,6 +42,7 @@ mod notices;
 mod operations;
 mod overview;
 mod page;
+mod rest;
 mod shapes;
 mod versions;
 

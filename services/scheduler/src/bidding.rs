@@ -114,6 +114,9 @@ async fn decide(tx: &mut Tx, agent: &Agent, gig: &NewGig, bids: u32) -> Result<D
     if agent.paused {
         return Ok(skip("the agent is paused"));
     }
+    if agent.winding_down {
+        return Ok(skip("the agent is winding down"));
+    }
     let (load, now) = proposals::load(tx, &agent.name).await?;
     let known = bidding::Gig {
         title: gig.title.clone(),

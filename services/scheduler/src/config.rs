@@ -7,6 +7,9 @@ use boot::{Admin, Checks, Common, Log, Runtime, Secret, Shutdown, Telemetry};
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod maintenance;
+
+pub use maintenance::{Maintenance, Window};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +57,9 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// The daily look at whether the marketplace still speaks as it did.
     pub canary: Canary,
+    /// Hours in which nothing new begins.
+    #[serde(default)]
+    pub maintenance: Maintenance,
     /// How long what is kept.
     pub retention: Retention,
 }
@@ -353,6 +359,7 @@ impl boot::Settings for Config {
             .and(check::secrets(self))
             .and(check::marketplace(self))
             .and(check::paces(self))
+            .and(self.maintenance.validate())
             .done()
     }
 }

@@ -12,6 +12,7 @@ use crate::billing::Billing;
 use crate::canary;
 use crate::desk::Desk;
 use crate::error::Error;
+use crate::hours;
 use crate::metrics::DUTIES;
 use crate::objects::Objects;
 use crate::outages;
@@ -106,6 +107,7 @@ async fn ensure_all(desk: &Desk) -> Result<(), Error> {
     run_tx!(desk.store, "duties_ensure", Error, |tx| {
         duties::ensure(tx, retention::RETENTION, "").await?;
         duties::ensure(tx, outages::PROVIDERS, "").await?;
+        duties::ensure(tx, hours::HOURS, "").await?;
         for agent in agents.iter().filter(|agent| agent.api_key_sealed.is_some()) {
             ensure_for_agent(tx, desk, &agent.name).await?;
         }
@@ -145,6 +147,7 @@ async fn work(desk: &Desk, means: &Means, duty: &Duty) {
             canary::CANARY => canary::look(&reader.caller(), &duty.key).await,
             retention::RETENTION => retention::sweep(desk, &means.objects).await,
             outages::PROVIDERS => outages::look(desk, &means.billing).await,
+            hours::HOURS => hours::look(desk).await,
             // A newer release's duty: left to it.
             _ => Ok(LONGEST_PAUSE),
         }

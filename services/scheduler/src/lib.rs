@@ -34,6 +34,7 @@ pub mod duties;
 pub mod error;
 mod gauges;
 mod hints;
+pub mod hours;
 pub mod intake;
 pub mod jobs;
 pub mod known;

@@ -12,7 +12,7 @@ pub mod stack;
 pub mod trial;
 
 pub use agents::{AgentsCommand, Link, Mode, Register, SimulatedMarket, VerifyEmail, Webhooks};
-pub use executors::ExecutorsCommand;
+pub use executors::{ExecutorsCommand, MaintenanceCommand};
 pub use records::{
     ApiCommand, ApprovalsCommand, ContractsCommand, DeadLettersCommand, DeploymentsCommand, DoctorCommand,
     EffectsCommand, GigsCommand, InboxCommand, LedgerCommand, LetterKind, Listing, MessagesCommand, NoticesCommand,
@@ -145,6 +145,9 @@ pub enum Command {
     /// Secrets of agents' own, for the hosts their files name
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Times in which no bid is sent and no run begins
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Executors: who is there, and letting one take no more work
     #[command(subcommand)]
     Executors(ExecutorsCommand),

@@ -18,10 +18,12 @@ mod endpoint;
 mod executors;
 mod files;
 mod logs;
+mod maintenance;
 mod messages;
 mod notices;
 mod onboarding;
 mod operations;
+mod rest;
 pub(crate) mod secrets;
 mod setup;
 mod stack;
@@ -53,6 +55,7 @@ pub(crate) async fn run(cli: Cli, out: &Out) -> Result<u8> {
         Command::Notices(command) => notices::run(global, command, out).await,
         Command::Secrets(command) => secrets::run(global, command, out).await,
         Command::Executors(command) => executors::run(global, command, out).await,
+        Command::Maintenance(command) => maintenance::run(global, command, out).await,
         Command::Deployments(command) => operations::deployments(global, command, out).await,
         Command::Console {
             console_endpoint,

@@ -37,7 +37,11 @@ pub(crate) fn agent(agent: &v1::Agent) -> Value {
     json!({
         "name": agent.name,
         "mode": agent.mode,
+        "activity": activity(agent),
         "paused": agent.paused,
+        "winding_down": agent.winding_down,
+        "rest_reason": agent.rest_reason,
+        "rest_since": time(agent.rest_since.as_ref()),
         "version": agent.version,
         "marketplace_id": agent.marketplace_id,
         "has_key": agent.has_key,
@@ -45,6 +49,16 @@ pub(crate) fn agent(agent: &v1::Agent) -> Value {
         "created_at": time(agent.created_at.as_ref()),
         "models": agent.models,
     })
+}
+
+/// What an agent does, in a word or two.
+pub(crate) fn activity(agent: &v1::Agent) -> &'static str {
+    match (agent.paused, agent.winding_down) {
+        (true, true) => "paused, winding down",
+        (true, false) => "paused",
+        (false, true) => "winding down",
+        (false, false) => "active",
+    }
 }
 
 pub(crate) fn inbox(answer: &v1::ListInboxResponse) -> Value {

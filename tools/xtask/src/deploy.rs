@@ -7,6 +7,7 @@
 mod compose;
 mod dockerfile;
 mod fly;
+mod kubernetes;
 mod settings;
 mod workflow;
 
@@ -73,6 +74,11 @@ fn findings(root: &Path, programs: &Programs) -> Result<Vec<String>> {
     }
     findings.extend(fly::check_all(&apps, &recipe, |path| root.join(path).exists()));
     findings.extend(apps.iter().flat_map(|app| settings::of_fly(app, programs)));
+
+    let manifest = "docker/security/kubernetes.yaml";
+    let pod =
+        kubernetes::Pod::parse(&workspace::read(&root.join(manifest))?).with_context(|| format!("read {manifest}"))?;
+    findings.extend(settings::of_pod(manifest, &pod, programs));
 
     let ci = ".github/workflows/ci.yml";
     findings.extend(workflow::check(ci, &workspace::read(&root.join(ci))?, &recipe));

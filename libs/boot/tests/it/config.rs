@@ -209,3 +209,17 @@ fn a_variable_that_is_no_key_is_refused() {
         assert_eq!(problems, [wanted]);
     }
 }
+
+#[test]
+fn a_grace_the_platform_would_cut_off_is_refused_with_what_to_do() {
+    let with = |kill_after| load::<Config>(DEFAULTS, None, &env(&[("STEWARD__SHUTDOWN__KILL_AFTER", kill_after)]));
+    for enough in ["0s", "21s"] {
+        assert!(with(enough).is_ok(), "{enough}");
+    }
+    for too_little in ["20s", "5s"] {
+        let said = with(too_little).unwrap_err().to_string();
+        for part in ["shutdown.grace (20s)", too_little, "give the platform more time"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+}

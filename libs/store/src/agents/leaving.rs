@@ -100,7 +100,10 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     set_mode(tx, name, Mode::Off).await?;
     sqlx::query!(
         "-- agents::leave
-        UPDATE scheduler.agents SET api_key_sealed = NULL, updated_at = now(), updated_by = $2 WHERE name = $1",
+        UPDATE scheduler.agents
+        SET api_key_sealed = NULL, paused = FALSE, paused_now = FALSE, winding_down = FALSE, rest_reason = NULL,
+            rest_since = NULL, updated_at = now(), updated_by = $2
+        WHERE name = $1",
         name,
         tx.name,
     )
@@ -114,9 +117,10 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     .execute(tx.connection())
     .await?;
     // A bid that waits for its approval too.
-    effects::cancel_unsent_of_agent(tx, name, LEFT).await?;
+    effects::cancel_unsent_of_agent(tx, name, &[], LEFT).await?;
     proposals::skip_unsent_of_agent(tx, name, LEFT).await?;
     notices::resolve(tx, PAUSED, name).await?;
+    notices::resolve(tx, super::RESTS, name).await?;
     // Whoever comes back brings new ones.
     sqlx::query!(
         "-- agents::leave, secrets

@@ -51,7 +51,8 @@ pub struct Room {
 ///
 /// Runs of one contract never overlap: one is leased at a time, the most important first; an index sees to it when two
 /// leasers look at once, and the slower one is rolled back and looks again. While the platform says of a contract what
-/// nobody here understands, nothing of it runs. A drained executor gets nothing. Leasers go one after the other, so that caps hold across replicas.
+/// nobody here understands, nothing of it runs. A drained executor gets nothing, nobody does in a window of maintenance,
+/// and nothing of a paused agent is leased. Leasers go one after the other, so that caps hold across replicas.
 ///
 /// # Errors
 /// When the query fails.
@@ -119,6 +120,7 @@ async fn candidates(tx: &mut Tx, executor: &str, room: Room, caps: &Caps) -> Res
             LEFT JOIN scheduler.gigs AS g ON g.id = COALESCE(k.gig_id, r.gig_id)
             WHERE r.state = 'leased'
                OR r.state IN ('queued', 'retrying') AND r.not_before <= now() AND NOT a.paused
+                  AND NOT (a.winding_down AND r.kind = 'propose')
                   AND (k.id IS NULL OR k.state IN ('accepted', 'funded', 'delivered', 'revision_requested', 'disputed',
                                                    'approved', 'cancelled'))
                   AND NOT EXISTS (
@@ -177,12 +179,14 @@ async fn candidates(tx: &mut Tx, executor: &str, room: Room, caps: &Caps) -> Res
     Ok(candidates.collect())
 }
 
-/// One look at a small index, before leasers queue up for nothing.
+/// One look at small indexes, before leasers queue up for nothing. In a window of maintenance nothing is leased.
 async fn anything_queued(tx: &mut Tx) -> Result<bool, Error> {
     let queued = sqlx::query_scalar!(
         r#"-- runs::anything_queued
         SELECT EXISTS (
             SELECT FROM scheduler.runs WHERE state IN ('queued', 'retrying') AND not_before <= now()
+        ) AND NOT EXISTS (
+            SELECT FROM scheduler.maintenance WHERE ends_at > now() AND starts_at <= now()
         ) AS "queued!""#,
     )
     .fetch_one(tx.connection())
@@ -208,19 +212,30 @@ pub async fn held_by(tx: &mut Tx, executor: &str) -> Result<i64, Error> {
     Ok(held)
 }
 
+/// A lease that was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// The run.
+    pub id: Uuid,
+    /// Its agent is paused at once: it shall stop, and come back later.
+    pub pause: bool,
+}
+
 /// Renews the leases a heartbeat names, all in one statement. Answers those that were still held; the others are lost.
 ///
 /// # Errors
 /// When the update fails.
-pub async fn renew(tx: &mut Tx, held: &[(Uuid, Uuid)], lease: Duration) -> Result<Vec<Uuid>, Error> {
+pub async fn renew(tx: &mut Tx, held: &[(Uuid, Uuid)], lease: Duration) -> Result<Vec<Renewed>, Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = held.iter().copied().unzip();
-    let renewed = sqlx::query_scalar!(
-        "-- runs::renew
+    let renewed = sqlx::query_as!(
+        Renewed,
+        r#"-- runs::renew
         UPDATE scheduler.runs r
         SET lease_until = now() + $3 * INTERVAL '1 millisecond'
         FROM (SELECT id, token FROM UNNEST($1::uuid[], $2::uuid[]) AS held (id, token) ORDER BY id) held
         WHERE r.id = held.id AND r.lease_token = held.token AND r.state = 'leased'
-        RETURNING r.id",
+        RETURNING r.id,
+            (SELECT a.paused AND a.paused_now FROM scheduler.agents AS a WHERE a.name = r.agent) AS "pause!""#,
         &ids,
         &tokens,
         millis(lease),

@@ -239,6 +239,18 @@ impl v1::operations_server::Operations for World {
         unused()
     }
 
+    async fn list_maintenance(&self, _: Request<v1::ListMaintenanceRequest>) -> Answer<v1::ListMaintenanceResponse> {
+        unused()
+    }
+
+    async fn begin_maintenance(&self, _: Request<v1::BeginMaintenanceRequest>) -> Answer<v1::MaintenanceWindow> {
+        unused()
+    }
+
+    async fn end_maintenance(&self, _: Request<v1::EndMaintenanceRequest>) -> Answer<v1::EndMaintenanceResponse> {
+        unused()
+    }
+
     async fn record_start(&self, request: Request<v1::Deployment>) -> Answer<v1::RecordStartResponse> {
         self.called(format!("record_start {}", request.into_inner().service));
         Ok(Response::new(v1::RecordStartResponse {}))
@@ -353,6 +365,13 @@ impl v1::agents_server::Agents for World {
     }
 
     async fn set_agent_mode(&self, _: Request<v1::SetAgentModeRequest>) -> Answer<v1::Agent> {
+        unused()
+    }
+
+    async fn set_agent_activity(
+        &self,
+        _: Request<v1::SetAgentActivityRequest>,
+    ) -> Answer<v1::SetAgentActivityResponse> {
         unused()
     }
 

@@ -8,8 +8,8 @@ use rpc::v1::agents_server::Agents;
 use rpc::v1::{
     AddWebhookSecretRequest, AddWebhookSecretResponse, Agent, ListAgentsRequest, ListAgentsResponse,
     ListVersionsRequest, ListVersionsResponse, PutAgentRequest, PutBundleRequest, PutBundleResponse,
-    RemoveAgentRequest, RemoveAgentResponse, RollbackRequest, RollbackResponse, SetAgentModeRequest,
-    SetCredentialsRequest,
+    RemoveAgentRequest, RemoveAgentResponse, RollbackRequest, RollbackResponse, SetAgentActivityRequest,
+    SetAgentActivityResponse, SetAgentModeRequest, SetCredentialsRequest,
 };
 use secrecy::SecretString;
 use store::{agents, audit, budget, bundles, doors, notices, run_tx};
@@ -81,6 +81,14 @@ impl Agents for Api {
         .map_err(of_store)?;
         self.desk.wake.wake(Topic::Courier);
         self.named(&name).await.map(Response::new)
+    }
+
+    async fn set_agent_activity(
+        &self,
+        request: Request<SetAgentActivityRequest>,
+    ) -> Result<Response<SetAgentActivityResponse>, Status> {
+        let actor = acts(&request)?;
+        self.rest(request.into_inner(), actor).await.map(Response::new)
     }
 
     async fn list_versions(

@@ -9,11 +9,12 @@ use rpc::convert::timestamp;
 use rpc::error::{Code, status};
 use rpc::v1::operations_server::Operations;
 use rpc::v1::{
-    DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DrainExecutorRequest, DropDeadLetterRequest, Effect,
-    ExecutorState, GetEffectRequest, GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse,
-    ListDeploymentsRequest, ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, ListExecutorsRequest,
-    ListExecutorsResponse, ListNoticesRequest, ListNoticesResponse, Notice, Overview, RecordStartResponse,
-    RequestBudget, ResolveNoticeRequest,
+    BeginMaintenanceRequest, DeadLetter, DeadLetterRef, DecideEffectRequest, Deployment, DrainExecutorRequest,
+    DropDeadLetterRequest, Effect, EndMaintenanceRequest, EndMaintenanceResponse, ExecutorState, GetEffectRequest,
+    GetOverviewRequest, ListDeadLettersRequest, ListDeadLettersResponse, ListDeploymentsRequest,
+    ListDeploymentsResponse, ListEffectsRequest, ListEffectsResponse, ListExecutorsRequest, ListExecutorsResponse,
+    ListMaintenanceRequest, ListMaintenanceResponse, ListNoticesRequest, ListNoticesResponse, MaintenanceWindow,
+    Notice, Overview, RecordStartResponse, RequestBudget, ResolveNoticeRequest,
 };
 use store::ids::Table;
 use store::{Tx, audit, budget, deployments, effects, proposals, run_tx};
@@ -160,6 +161,34 @@ impl Operations for Api {
     async fn drain_executor(&self, request: Request<DrainExecutorRequest>) -> Result<Response<ExecutorState>, Status> {
         let actor = acts(&request)?;
         self.drain(&request.into_inner().id, actor).await.map(Response::new)
+    }
+
+    async fn list_maintenance(
+        &self,
+        request: Request<ListMaintenanceRequest>,
+    ) -> Result<Response<ListMaintenanceResponse>, Status> {
+        looks(&request)?;
+        let windows = self.windows().await?;
+        Ok(Response::new(ListMaintenanceResponse { windows }))
+    }
+
+    async fn begin_maintenance(
+        &self,
+        request: Request<BeginMaintenanceRequest>,
+    ) -> Result<Response<MaintenanceWindow>, Status> {
+        let actor = acts(&request)?;
+        self.begin_maintenance(request.into_inner(), actor)
+            .await
+            .map(Response::new)
+    }
+
+    async fn end_maintenance(
+        &self,
+        request: Request<EndMaintenanceRequest>,
+    ) -> Result<Response<EndMaintenanceResponse>, Status> {
+        let actor = acts(&request)?;
+        let ended = self.end_maintenance(actor).await?;
+        Ok(Response::new(EndMaintenanceResponse { ended }))
     }
 
     async fn record_start(&self, request: Request<Deployment>) -> Result<Response<RecordStartResponse>, Status> {

@@ -18,6 +18,8 @@ use crate::payload;
 const HOLD: Duration = Duration::from_secs(30);
 const UNKNOWN: &str = "the contract's state is not known";
 const NO_MODELS: &str = "the agent's models cannot be called";
+const PAUSED: &str = "the agent is paused";
+const MAINTENANCE: &str = "it is a time of maintenance";
 
 /// What the gate says.
 #[derive(Debug)]
@@ -144,8 +146,14 @@ async fn ready(tx: &mut Tx, kind: Kind, effect: &Effect) -> Result<Result<Ready,
 
 async fn proposal_open(tx: &mut Tx, effect: &Effect) -> Result<Option<No>, Error> {
     let agent = store::agents::read(tx, &effect.agent).await?;
-    if agent.mode == domain::agent_file::Mode::Off || agent.paused {
+    if agent.mode == domain::agent_file::Mode::Off || agent.winding_down {
         return Ok(Some(No::CallOff("the agent no longer bids")));
+    }
+    if agent.paused {
+        return Ok(Some(No::Hold(PAUSED)));
+    }
+    if store::maintenance::current(tx).await?.is_some() {
+        return Ok(Some(No::Hold(MAINTENANCE)));
     }
     if store::notices::stands(tx, outages::MODELS, &effect.agent).await? {
         return Ok(Some(No::Hold(NO_MODELS)));

@@ -30,7 +30,7 @@ impl Reader {
         let every = self.every(agent, self.desk.config.reconcile.gigs_every).await?;
         let row = agents::get(&self.desk.store, agent).await?;
         // Nobody bids: the read is saved.
-        if row.mode == Mode::Off || row.paused {
+        if row.mode == Mode::Off || row.paused || row.winding_down {
             return Ok(every);
         }
         let Some(client) = self.client(agent).await? else {

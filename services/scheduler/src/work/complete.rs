@@ -137,7 +137,7 @@ fn translate(outcome: &Outcome) -> Result<(Command, Note), Status> {
 /// What a hand-back means for the run, by the executor's word for it.
 fn back(reason: &str) -> Command {
     match reason {
-        "drain" | "stopped" => Command::HandOver,
+        "drain" | "stopped" | "paused" => Command::HandOver,
         "no free slot" => Command::PutOff(CROSSED),
         "unreachable" => Command::PutOff(OUTAGE),
         _ => Command::HandBack,

@@ -195,7 +195,7 @@ impl Session {
             .iter()
             .filter_map(|reference| Some((parse(reference)?.0, reference)))
         {
-            if !renewed.contains(&lost) {
+            if !renewed.iter().any(|still| still.id == lost) {
                 gone.push(lost);
                 self.say(Say::Cancel(Cancel {
                     run_id: reference.run_id.clone(),
@@ -210,7 +210,20 @@ impl Session {
             let closing = async move { close::called_off(&floor, &gone).await };
             let _running = self.floor.desk.tasks.spawn_job("close_runs", closing);
         }
-        let run_ids = renewed.iter().map(Uuid::to_string).collect();
+        for paused in renewed.iter().filter(|still| still.pause) {
+            let held = refs
+                .iter()
+                .find(|reference| parse(reference).is_some_and(|(id, _)| id == paused.id));
+            if let Some(held) = held {
+                self.say(Say::Cancel(Cancel {
+                    run_id: held.run_id.clone(),
+                    lease_token: held.lease_token.clone(),
+                    reason: "paused".to_owned(),
+                }))
+                .await?;
+            }
+        }
+        let run_ids = renewed.iter().map(|still| still.id.to_string()).collect();
         self.say(Say::Renewed(Renewed { run_ids })).await
     }
 

@@ -28,6 +28,7 @@ mod operators;
 mod outages;
 mod patience;
 mod reconcile;
+mod rest;
 mod resumed;
 mod retention;
 mod rules;

@@ -65,10 +65,34 @@ pub enum AgentsCommand {
         /// The agent
         name: String,
     },
-    /// Let calls to the marketplace out again that a 401 stopped, or that wait because it kept failing
+    /// Begin nothing new for an agent: no bids, no runs; what runs goes on, webhooks and approved deliveries too
+    Pause {
+        /// The agent
+        name: String,
+        /// Also ask what runs to stop; it keeps its checkpoint and comes back without using an attempt
+        #[arg(long)]
+        now: bool,
+        /// Why, for those who read it later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let a paused or winding-down agent work again; calls to the marketplace go out again too that a 401 stopped, or that
+    /// wait because it kept failing
     Resume {
         /// The agent
         name: String,
+        /// Why, for those who read it later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let an agent come to its end: no new bids, those not sent are called off, accepted work is finished, and then a
+    /// notice says that it can be removed
+    WindDown {
+        /// The agent
+        name: String,
+        /// Why, for those who read it later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
     },
     /// List the agents
     List,

@@ -1,4 +1,4 @@
-//! Arguments of `steward executors`.
+//! Arguments of `steward executors` and `steward maintenance`.
 
 use std::time::Duration;
 
@@ -20,4 +20,22 @@ pub enum ExecutorsCommand {
         #[arg(long, value_name = "SPAN", requires = "wait", value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },
+}
+
+/// `steward maintenance`.
+#[derive(Debug, Subcommand)]
+pub enum MaintenanceCommand {
+    /// List what is on and what is planned
+    List,
+    /// Begin one now; one that is on lasts that long from now instead
+    Start {
+        /// How long it lasts, such as 2h; at most 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        /// Why, for those who read it later
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// End what is on, a configured one too
+    End,
 }

@@ -13,7 +13,7 @@ use rpc::v1::put_bundle_request::Kind;
 use serde_json::json;
 
 use super::secrets::unset;
-use super::{endpoint, onboarding, setup, trial, versions};
+use super::{endpoint, onboarding, rest, setup, trial, versions};
 use crate::args::{AgentsCommand, Global, Link, SimulatedMarket};
 use crate::bundle::runnable::Place;
 use crate::bundle::{self, Packed};
@@ -38,7 +38,7 @@ const PIECE: usize = 256 * 1024;
 const COLUMNS: [Column; 6] = [
     ("Name", "name", As::Text),
     ("Mode", "mode", As::Text),
-    ("Paused", "paused", As::Text),
+    ("State", "activity", As::Text),
     ("Key", "has_key", As::Text),
     ("Secrets", "webhook_secrets", As::Text),
     ("Version", "version", As::Text),
@@ -83,7 +83,9 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
         AgentsCommand::VerifyEmail(options) => onboarding::verify_email(&access, options, out).await?,
         AgentsCommand::Webhooks(options) => onboarding::webhooks(&access, options, out).await?,
         AgentsCommand::ClaimLink { name } => onboarding::claim_link(&access, name, out).await?,
-        AgentsCommand::Resume { name } => onboarding::resume(&access, name, out).await?,
+        AgentsCommand::Pause { name, now, reason } => rest::pause(&access, name, now, reason, out).await?,
+        AgentsCommand::Resume { name, reason } => rest::resume(&access, name, reason, out).await?,
+        AgentsCommand::WindDown { name, reason } => rest::wind_down(&access, name, reason, out).await?,
         AgentsCommand::List => {
             let peer = access.scheduler().await?;
             let mut agents = peer.agents();

@@ -74,7 +74,7 @@ impl Line {
 pub(super) async fn run(global: &Global, command: Option<DoctorCommand>, out: &Out) -> Result<u8> {
     let name = match command {
         Some(DoctorCommand::Live { name }) => name,
-        Some(DoctorCommand::Sandbox) => return sandbox::run(out),
+        Some(DoctorCommand::Sandbox) => return sandbox::run(global, out),
         None => {
             out.result(&json!({ "doctors": ["live", "sandbox"] }), |_| {
                 "steward doctor live [AGENT]  looks whether everything is there that live work needs\n\

@@ -1,5 +1,5 @@
 //! From an agent file to an agent that may bid: `steward agents register`, `readiness`, `verify-email`, `webhooks`,
-//! `claim-link`, `resume`.
+//! `claim-link`.
 
 use std::io::{BufRead as _, IsTerminal as _};
 
@@ -369,14 +369,4 @@ fn secrets(name: &str, webhook: &v1::Webhook) -> String {
         return format!("no secret is known here: `steward agents webhooks {name} --rotate` makes one");
     }
     format!("secrets they may be signed with:\n{}", lines.join("\n"))
-}
-
-pub(super) async fn resume(access: &Access, name: String, out: &Out) -> Result<()> {
-    let peer = access.patient_scheduler().await?;
-    let mut market = peer.marketplace();
-    let request = v1::ResumeCallsRequest { name };
-    let agent = peer.ask("resume its calls", market.resume_calls(request)).await?;
-    out.result(&view::agent(&agent), |_| {
-        format!("calls of {} go out again", render::plain(&agent.name))
-    })
 }

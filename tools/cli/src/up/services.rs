@@ -90,8 +90,10 @@ fn instance(
         let port = ports.of(&format!("{name}.{kind}"))?;
         addresses.insert(kind, format!("http://127.0.0.1:{port}"));
     }
+    let grace = if service == "executor" { EXECUTOR_GRACE } else { GRACE };
     let mut told = Told::default();
     told.set("ADMIN__LISTEN", &listen(&addresses, "admin"));
+    told.set("SHUTDOWN__KILL_AFTER", &humantime::format_duration(grace).to_string());
     let own = own_file(home, service);
     if own.is_file() {
         told.all.insert("STEWARD_CONFIG".to_owned(), own.display().to_string());
@@ -104,10 +106,7 @@ fn instance(
             args: Vec::new(),
             env: told.all,
             runner: Runner::Caller,
-            stop: (
-                Signal::SIGTERM,
-                if service == "executor" { EXECUTOR_GRACE } else { GRACE },
-            ),
+            stop: (Signal::SIGTERM, grace),
             probe: Probe::Http(ready),
             before: Before::Nothing,
         },

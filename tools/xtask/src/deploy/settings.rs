@@ -3,6 +3,7 @@
 use super::compose::{Service, Stack};
 use super::dockerfile::program;
 use super::fly::App;
+use super::kubernetes::Pod;
 use crate::run;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct Programs {
 pub struct InForce {
     /// Time between the signal and the hard stop.
     pub grace: Duration,
+    /// What it was told of the time between the platform's signal and its kill; nothing when it was not.
+    pub kill_after: Duration,
     /// The admin port.
     pub admin: u16,
 }
@@ -46,10 +49,10 @@ impl Programs {
         let table: toml::Table = printed
             .parse()
             .map_err(|error| format!("what it prints is no TOML: {error}"))?;
-        let grace = table["shutdown"]["grace"].as_str().unwrap_or_default();
         let admin = table["admin"]["listen"].as_str().unwrap_or_default();
         Ok(InForce {
-            grace: humantime::parse_duration(grace).map_err(|error| format!("shutdown.grace {grace:?}: {error}"))?,
+            grace: span(&table, "grace")?,
+            kill_after: span(&table, "kill_after")?,
             admin: port(admin).ok_or_else(|| format!("admin.listen {admin:?} has no port"))?,
         })
     }
@@ -70,6 +73,31 @@ impl Programs {
             .environment()
             .map(|(name, value)| (name.to_owned(), value.replace(SECRETS, &here)))
             .collect()
+    }
+}
+
+/// A span of `[shutdown]`.
+fn span(table: &toml::Table, key: &str) -> Result<Duration, String> {
+    let text = table["shutdown"][key].as_str().unwrap_or_default();
+    humantime::parse_duration(text).map_err(|error| format!("shutdown.{key} {text:?}: {error}"))
+}
+
+impl InForce {
+    /// What is wrong with how long the platform waits for a stop, if anything is.
+    fn stop(&self, setting: &str, platform: Option<Duration>) -> Option<String> {
+        let platform = platform.unwrap_or_default();
+        if platform <= self.grace {
+            let grace = self.grace;
+            return Some(format!(
+                "{setting} is not longer than shutdown.grace ({grace:?}): a stop would be cut off"
+            ));
+        }
+        (platform != self.kill_after).then(|| {
+            let told = self.kill_after;
+            format!(
+                "{setting} is {platform:?}, but STEWARD__SHUTDOWN__KILL_AFTER says {told:?}: a grace too long would start"
+            )
+        })
     }
 }
 
@@ -106,11 +134,10 @@ pub fn of_compose(shown: &str, stack: &Stack, programs: &Programs) -> Vec<String
         }
         match programs.ask(service.name, &env) {
             Err(error) => findings.push(format!("{}: {error}", service.name)),
-            Ok(known) if service.stop_grace().is_some_and(|stop| stop <= known.grace) => findings.push(format!(
-                "{}: stop_grace_period is not longer than shutdown.grace ({:?}): a stop would be cut off",
-                service.name, known.grace
-            )),
-            Ok(_) => {}
+            Ok(known) => {
+                let wrong = known.stop("stop_grace_period", service.stop_grace());
+                findings.extend(wrong.map(|wrong| format!("{}: {wrong}", service.name)));
+            }
         }
     }
     findings
@@ -136,12 +163,7 @@ pub fn of_fly(app: &App, programs: &Programs) -> Vec<String> {
         Err(error) => return say(error),
     };
     let mut findings = Vec::new();
-    if app.kill_timeout().is_none_or(|timeout| timeout <= known.grace) {
-        findings.extend(say(format!(
-            "kill_timeout is not longer than shutdown.grace ({:?}): a stop would be cut off",
-            known.grace
-        )));
-    }
+    findings.extend(known.stop("kill_timeout", app.kill_timeout()).into_iter().flat_map(say));
     for (what, port) in [("checks.ready", app.ready_port()), ("metrics", app.metrics_port())] {
         if port != Some(known.admin) {
             findings.extend(say(format!(
@@ -151,6 +173,18 @@ pub fn of_fly(app: &App, programs: &Programs) -> Vec<String> {
         }
     }
     findings
+}
+
+/// Checks the settings of a pod of one executor.
+pub fn of_pod(shown: &str, pod: &Pod, programs: &Programs) -> Vec<String> {
+    let mut env = pod.environment();
+    let token = "STEWARD__SCHEDULER__TOKEN";
+    env.insert(token.to_owned(), stand_in(token));
+    let wrong = match programs.ask("executor", &env) {
+        Ok(known) => known.stop("terminationGracePeriodSeconds", pod.stop_grace()),
+        Err(error) => Some(error),
+    };
+    wrong.map(|wrong| format!("{shown}: {wrong}")).into_iter().collect()
 }
 
 /// A value of the right shape for a secret that only its owner knows.
@@ -169,6 +203,25 @@ fn stand_in(name: &str) -> String {
 mod tests {
     use super::super::compose::parse;
     use super::*;
+
+    #[test]
+    fn a_platform_that_kills_too_soon_or_otherwise_than_told_is_found() {
+        let seconds = Duration::from_secs;
+        let known = InForce {
+            grace: seconds(40),
+            kill_after: seconds(60),
+            admin: 1,
+        };
+        let said = |platform| known.stop("kill_timeout", platform).unwrap_or_default();
+        assert_eq!(said(Some(seconds(60))), "");
+        for (platform, word) in [
+            (None, "cut off"),
+            (Some(seconds(40)), "cut off"),
+            (Some(seconds(50)), "KILL_AFTER"),
+        ] {
+            assert!(said(platform).contains(word), "{}", said(platform));
+        }
+    }
 
     #[test]
     fn every_secret_file_a_service_names_is_found() {

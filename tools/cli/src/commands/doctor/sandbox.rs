@@ -1,10 +1,13 @@
 //! `steward doctor sandbox`: what keeps agents in, as the executor's own program finds it on this machine.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::args::Global;
+use crate::context::USUAL_DIR;
 use crate::failure;
 use crate::out::Out;
 use crate::render;
@@ -29,10 +32,16 @@ struct Layer {
     fix: String,
 }
 
-pub(super) fn run(out: &Out) -> Result<u8> {
+pub(super) fn run(global: &Global, out: &Out) -> Result<u8> {
     let program = programs::service("executor")?;
-    let output = Command::new(&program)
-        .arg(LOOK)
+    let mut command = Command::new(&program);
+    command.arg(LOOK);
+    // Where the local stack's executors work, if there is one here.
+    let local = global.dir.as_deref().unwrap_or(Path::new(USUAL_DIR));
+    if local.is_dir() {
+        command.arg(local);
+    }
+    let output = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("start {}", program.display()))?;
