@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "work",
         "agents",
         "executors",
+        "maintenance",
         "operator",
         "marketplace",
         "billing",

@@ -20,6 +20,8 @@ use crate::{hash, metrics};
 
 /// Completions waiting on disk; more than this means that something refuses them, and the oldest go.
 const MAX_WAITING: usize = 10_000;
+/// Room kept back for the time when the disk is full, bytes: some tens of the longest, hundreds of usual ones.
+const RESERVE: usize = 4 * 1024 * 1024;
 /// The longest file read back.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -30,16 +32,17 @@ pub struct Completions(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     folder: PathBuf,
+    reserve: PathBuf,
     waiting: Mutex<BTreeMap<String, CompleteRequest>>,
     changed: watch::Sender<usize>,
 }
 
 impl Completions {
-    /// Reads what an earlier process left. Blocks.
+    /// Reads what an earlier process left, and takes the room of `reserve` for when the disk is full. Blocks.
     ///
     /// # Errors
     /// The folder cannot be listed. Files that are no completion are reported and passed over.
-    pub fn open(folder: PathBuf) -> std::io::Result<Self> {
+    pub fn open(folder: PathBuf, reserve: PathBuf) -> std::io::Result<Self> {
         let mut waiting = BTreeMap::new();
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -55,6 +58,7 @@ impl Completions {
         ::metrics::gauge!(metrics::COMPLETIONS_PENDING).set(waiting.len() as f64);
         Ok(Self(Arc::new(Inner {
             folder,
+            reserve: reserved(reserve),
             waiting: Mutex::new(waiting),
             changed,
         })))
@@ -77,7 +81,7 @@ impl Completions {
     /// The disk refuses; the completion is sent all the same, and lost only if this process ends first.
     pub fn add(&self, request: CompleteRequest) -> std::io::Result<()> {
         let name = name(&request);
-        let written = write(&self.0.folder, &name, &request.encode_to_vec());
+        let written = self.0.write(&name, &request.encode_to_vec());
         let count = {
             let mut waiting = self.0.lock();
             waiting.insert(name, request);
@@ -116,6 +120,14 @@ impl Completions {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes the room again that a full disk had taken, once nothing waits. Blocks.
+    pub fn keep_room(&self) {
+        let enough = || crate::room::free(&self.0.folder).is_some_and(|free| free > 4 * RESERVE as u64);
+        if self.0.lock().is_empty() && !self.0.reserve.exists() && enough() {
+            reserved(self.0.reserve.clone());
         }
     }
 
@@ -174,6 +186,23 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When the disk is full, in the room that was kept back for this.
+    fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let written = write(&self.folder, name, bytes);
+        let full = |error: &std::io::Error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            )
+        };
+        if !written.as_ref().is_err_and(full) {
+            return written;
+        }
+        tracing::error!("the disk is full: the end of an attempt takes the room kept back for it");
+        std::fs::remove_file(&self.reserve)?;
+        write(&self.folder, name, bytes)
+    }
+
     fn tell(&self, count: usize) {
         ::metrics::gauge!(metrics::COMPLETIONS_PENDING).set(count as f64);
         self.changed.send_replace(count);
@@ -196,6 +225,18 @@ fn name(request: &CompleteRequest) -> String {
         .take(32)
         .collect();
     format!("{run}-{}.pb", &hash::of(key.as_bytes())[..16])
+}
+
+/// Takes room on the disk, unless it is taken already; without any, nothing is kept back.
+fn reserved(path: PathBuf) -> PathBuf {
+    if !path.metadata().is_ok_and(|there| there.len() == RESERVE as u64)
+        && let Err(error) = std::fs::write(&path, vec![0x5a; RESERVE])
+    {
+        tracing::warn!(file = %path.display(), %error, "no room could be kept back for ends of attempts");
+        // What there is of it helps nobody.
+        let _gone = std::fs::remove_file(&path);
+    }
+    path
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
@@ -224,8 +265,9 @@ mod tests {
 
     #[test]
     fn a_completion_is_there_again_after_a_restart_and_a_half_one_is_not() {
-        let root = tempfile::tempdir().unwrap();
-        let first = Completions::open(root.path().to_owned()).unwrap();
+        let (root, reserve) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = || Completions::open(root.path().to_owned(), reserve.path().join("reserve")).unwrap();
+        let first = open();
         let request = CompleteRequest {
             run_id: "r".to_owned(),
             lease_token: "t".to_owned(),
@@ -234,7 +276,7 @@ mod tests {
         first.add(request).unwrap();
         std::fs::write(root.path().join("x.pb.half"), "half").unwrap();
         std::fs::write(root.path().join("y.pb"), [0xff, 0xff]).unwrap();
-        let second = Completions::open(root.path().to_owned()).unwrap();
+        let second = open();
         assert_eq!(second.leases().len(), 1);
         assert_eq!(second.leases()[0].lease_token, "t");
     }

@@ -111,6 +111,8 @@ pub struct Work {
     pub keep_failed: bool,
     /// Whether every workspace stays.
     pub keep_all: bool,
+    /// With less room on its disk no run is taken, bytes.
+    pub min_free_bytes: u64,
     /// Unpacked bundles kept.
     pub bundles_kept: usize,
     /// The longest `setup`.

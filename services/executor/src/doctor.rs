@@ -2,17 +2,22 @@
 //! sandbox`. Nothing is started but the launcher, and nothing is left.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::room;
 use crate::sandbox::{Groups, Level, Sandbox, Where};
 
 /// First argument that asks for it.
 const ASKED: &str = "__sandbox-doctor";
 /// A user id to try with as root. Nobody has it.
 const NOBODY: u32 = 1_980_000_000;
+/// Where an executor works when nothing else is said.
+const USUAL: &str = "/var/lib/steward/executor";
+/// Less room than this is told, bytes: what `work.min_free_bytes` is when nothing else is said.
+const LEAST_ROOM: u64 = 256 << 20;
 /// From this version on Landlock has rules for ports.
 const PORTS: u32 = 4;
 
@@ -49,11 +54,14 @@ pub fn asked() -> Option<ExitCode> {
     if std::env::args_os().nth(1)? != ASKED {
         return None;
     }
+    let folder = std::env::args_os()
+        .nth(2)
+        .map_or_else(|| PathBuf::from(USUAL), PathBuf::from);
     let told = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(look()))
+        .and_then(|runtime| runtime.block_on(look(&folder)))
         .and_then(|findings| serde_json::to_string(&findings).map_err(|error| error.to_string()));
     Some(match told {
         // If nobody reads, nobody is told.
@@ -65,7 +73,7 @@ pub fn asked() -> Option<ExitCode> {
     })
 }
 
-async fn look() -> Result<Findings, String> {
+async fn look(folder: &Path) -> Result<Findings, String> {
     let root = nix::unistd::geteuid().is_root();
     let levels = Level::Process..=Level::Namespaces;
     let sandbox = Sandbox::probe(crate::launcher(), levels, root.then_some(NOBODY)).await;
@@ -78,6 +86,7 @@ async fn look() -> Result<Findings, String> {
         seccomp(&sandbox, place),
         namespaces(&sandbox, place),
         control_groups(&groups, place),
+        disk(folder),
     ];
     let findings = Findings {
         level: sandbox.level().as_str(),
@@ -162,6 +171,18 @@ fn control_groups(groups: &Result<Groups, String>, place: Place) -> Layer {
     layer("control groups", groups.is_ok(), detail, fix)
 }
 
+/// Of the folder, or of the nearest above it that is there.
+fn disk(folder: &Path) -> Layer {
+    let there = folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"));
+    let free = room::free(there).unwrap_or_default();
+    let detail = format!("{} MiB free at {}", free >> 20, there.display());
+    let fix = "make room: with less than work.min_free_bytes an executor takes no run";
+    layer("disk", free >= LEAST_ROOM, detail, fix)
+}
+
 fn layer(layer: &'static str, there: bool, detail: String, fix: &str) -> Layer {
     let fix = if there { String::new() } else { fix.to_owned() };
     Layer {
@@ -223,6 +244,9 @@ mod tests {
         }
         let none = control_groups(&Err("read-only".to_owned()), Place::Machine);
         assert!(none.detail.contains("read-only") && none.fix.contains("Delegate"));
+        let full = disk(Path::new("/proc/nowhere"));
+        assert!(!full.there && full.detail.contains("0 MiB free at /proc"), "{full:?}");
+        assert!(full.fix.contains("work.min_free_bytes"));
         for (place, named) in [
             (Place::Container, "seccomp.json"),
             (Place::Kubernetes, "kubernetes.yaml"),

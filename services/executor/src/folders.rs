@@ -130,6 +130,12 @@ impl Folders {
         self.root.join("completions")
     }
 
+    /// A file whose room ends of attempts may have when the disk is full.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// Ends what an earlier process left running, and removes its workspaces. Returns how many there were. Blocks.
     ///
     /// # Errors

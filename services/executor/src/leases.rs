@@ -1,16 +1,17 @@
 //! What this process holds: runs in progress and runs whose end is not acknowledged yet.
 //!
-//! A lease counts from the moment its renewal was *asked for*, by this process' own steady clock: however late the
-//! answer is, a run is stopped before anybody else may take it.
+//! A lease counts from the moment its renewal was *asked for*, by this machine's steady clock: however late the answer is,
+//! however long the machine slept and whatever is done to its wall clock, a run is stopped before anybody else may take it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rpc::v1::run_event::Kind;
 use rpc::v1::{LeaseRef, RunEvent};
 use tokio::sync::watch;
 
+use crate::clock::Moment;
 use crate::metrics;
 
 /// Before the scheduler has said how long a lease is.
@@ -21,6 +22,8 @@ const FIRST_LEASE: Duration = Duration::from_secs(30);
 pub enum Stop {
     /// The executor stops.
     Drain,
+    /// Its agent is paused: it comes back later.
+    Paused,
     /// An operator, or the contract's end.
     Cancelled(String),
     /// Somebody else may have it by now.
@@ -48,18 +51,22 @@ struct State {
 #[derive(Debug)]
 struct Held {
     run_id: String,
-    until: Instant,
+    until: Moment,
     /// None once the process is over and only the end has to be told.
     stop: Option<watch::Sender<Option<Stop>>>,
     said: Vec<RunEvent>,
 }
 
 impl Stop {
+    /// Those that leave a run the usual grace, and time to hand in what is done.
+    pub const GENTLE: [Self; 2] = [Self::Drain, Self::Paused];
+
     /// A word for the completion.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
             Self::Drain => "drain".to_owned(),
+            Self::Paused => "paused".to_owned(),
             Self::Cancelled(reason) => reason.clone(),
             Self::LeaseLost => "lease_lost".to_owned(),
         }
@@ -67,7 +74,7 @@ impl Stop {
 
     fn weight(&self) -> u8 {
         match self {
-            Self::Drain => 0,
+            Self::Drain | Self::Paused => 0,
             Self::Cancelled(_) => 1,
             Self::LeaseLost => 2,
         }
@@ -96,6 +103,12 @@ impl Leases {
         state.margin = margin.min(lease / 4);
     }
 
+    /// How long a run whose lease is about to end may take to end by itself: half of what is kept back for stopping.
+    #[must_use]
+    pub fn last_grace(&self) -> Duration {
+        self.0.lock().margin / 2
+    }
+
     /// Holds a run that is to be started. `None` when this lease is held already. An older attempt of the same run is
     /// stopped: its lease must be gone.
     #[must_use]
@@ -109,7 +122,7 @@ impl Leases {
         }
         let (stop, stopped) = watch::channel(None);
         // Part of it had passed before it came here; the first renewal follows at once.
-        let until = Instant::now() + state.lease / 2;
+        let until = Moment::now() + state.lease / 2;
         state.insert(run_id, token, until, Some(stop));
         drop(state);
         self.0.tell();
@@ -119,7 +132,7 @@ impl Leases {
     /// Holds a run whose end an earlier process wrote down.
     pub fn take_over(&self, lease: &LeaseRef) {
         let mut state = self.0.lock();
-        let until = Instant::now() + state.lease;
+        let until = Moment::now() + state.lease;
         state.insert(&lease.run_id, &lease.lease_token, until, None);
     }
 
@@ -150,7 +163,7 @@ impl Leases {
     }
 
     /// These runs were renewed by a heartbeat that left at `asked`.
-    pub fn renewed(&self, run_ids: &[String], asked: Instant) {
+    pub fn renewed(&self, run_ids: &[String], asked: Moment) {
         let mut state = self.0.lock();
         let until = asked + state.lease;
         for held in state.held.values_mut().filter(|held| run_ids.contains(&held.run_id)) {
@@ -162,6 +175,7 @@ impl Leases {
     pub fn cancel(&self, run_id: &str, token: &str, reason: &str) {
         let why = match reason {
             "lease_lost" => Stop::LeaseLost,
+            "paused" => Stop::Paused,
             other => Stop::Cancelled(other.to_owned()),
         };
         let mut state = self.0.lock();
@@ -175,7 +189,7 @@ impl Leases {
     }
 
     /// Stops every run whose lease ends within the margin.
-    pub fn stop_expired(&self, now: Instant) {
+    pub fn stop_expired(&self, now: Moment) {
         let mut state = self.0.lock();
         let margin = state.margin;
         for held in state.held.values_mut().filter(|held| held.until <= now + margin) {
@@ -246,7 +260,7 @@ impl Inner {
 }
 
 impl State {
-    fn insert(&mut self, run_id: &str, token: &str, until: Instant, stop: Option<watch::Sender<Option<Stop>>>) {
+    fn insert(&mut self, run_id: &str, token: &str, until: Moment, stop: Option<watch::Sender<Option<Stop>>>) {
         let held = Held {
             run_id: run_id.to_owned(),
             until,
@@ -285,11 +299,25 @@ mod tests {
     fn a_run_is_stopped_a_margin_before_its_lease_ends_counted_from_the_question() {
         let leases = terms(40);
         let stopped = leases.take("r", "t").unwrap();
-        let asked = Instant::now();
+        let asked = Moment::now();
         leases.renewed(&["r".to_owned()], asked);
         leases.stop_expired(asked + Duration::from_secs(34));
         assert_eq!(*stopped.borrow(), None);
         leases.stop_expired(asked + Duration::from_secs(35));
+        assert_eq!(*stopped.borrow(), Some(Stop::LeaseLost));
+    }
+
+    #[test]
+    fn a_machine_that_slept_past_its_leases_stops_its_runs_when_it_wakes() {
+        let leases = terms(40);
+        let stopped = leases.take("r", "t").unwrap();
+        // The steady clock went on, whatever the wall clock says now.
+        let woke = Moment::now() + Duration::from_secs(3600);
+        leases.stop_expired(woke);
+        assert_eq!(*stopped.borrow(), Some(Stop::LeaseLost));
+        // An answer to a question from before the sleep gives nothing back.
+        leases.renewed(&["r".to_owned()], Moment::now());
+        leases.stop_expired(woke);
         assert_eq!(*stopped.borrow(), Some(Stop::LeaseLost));
     }
 

@@ -22,6 +22,7 @@ pub mod adapters;
 pub mod artefacts;
 pub mod bundles;
 mod callbacks;
+mod clock;
 pub mod completions;
 pub mod config;
 pub mod doctor;
@@ -35,6 +36,7 @@ pub mod metrics;
 mod parts;
 pub mod protocol;
 pub mod proxy;
+pub mod room;
 mod run;
 pub mod sandbox;
 pub mod scheduler;
@@ -91,6 +93,8 @@ pub async fn run(ctx: Context<Config>) -> anyhow::Result<()> {
     ctx.tasks.spawn("completions", OnExit::StopService, relay);
     let guard = session::guard_leases(Arc::clone(&parts));
     ctx.tasks.spawn("leases", OnExit::StopService, guard);
+    let room = room::watch(Arc::clone(&parts));
+    ctx.tasks.spawn("room", OnExit::StopService, room);
     let keep = session::keep(Arc::clone(&parts), said);
     ctx.tasks.spawn("session", OnExit::StopService, keep);
     let drain = drain(Arc::clone(&parts), ctx.soft.clone(), ctx.hard.clone());
@@ -115,7 +119,7 @@ async fn open(
     let groups = groups.await.ok_or(Error::Stopped)?;
     let sandbox = Sandbox::probe(launcher(), levels, uid).await?.with_groups(groups)?;
     report(&sandbox, uid);
-    let completions = Completions::open(folders.completions()).map_err(Error::Completions)?;
+    let completions = Completions::open(folders.completions(), folders.reserve()).map_err(Error::Completions)?;
     let (channel, keep_resolving) = rpc::channel::open(&config.scheduler.url, config.scheduler.deadline)?;
     let until = over.clone();
     ctx.tasks.spawn("scheduler_addresses", OnExit::StopService, async move {
@@ -137,6 +141,7 @@ async fn open(
         runner: Runner::new(folders.runner()),
         sandbox,
         slots: Slots::new(config.work.slots, claims),
+        starts: run::Starts::default(),
         leases: Leases::default(),
         bundles: Bundles::new(folders.bundles(), folders.begun(), limit, kept, ctx.tasks.clone()),
         completions,

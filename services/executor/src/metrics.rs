@@ -22,6 +22,10 @@ pub const SESSION: &str = "steward_executor_session";
 pub const SESSIONS_LOST: &str = "steward_executor_sessions_lost_total";
 /// Leases that could not be renewed in time, or were taken.
 pub const LEASES_LOST: &str = "steward_executor_leases_lost_total";
+/// Bytes free on the disk the executor works on.
+pub const DISK_FREE: &str = "steward_executor_disk_free_bytes";
+/// Why no run is taken now, by `cause`: 1 while it holds.
+pub const HELD: &str = "steward_executor_held";
 /// Completions on disk that the scheduler has not acknowledged.
 pub const COMPLETIONS_PENDING: &str = "steward_executor_completions_pending";
 /// What agents said, by `type`; `ignored` counts lines that were no event.
@@ -61,6 +65,8 @@ pub(crate) fn describe() {
     describe_gauge!(SESSION, "Whether a session with the scheduler stands");
     describe_counter!(SESSIONS_LOST, "Sessions that ended without being asked to");
     describe_counter!(LEASES_LOST, "Leases not renewed in time, or taken");
+    describe_gauge!(DISK_FREE, Unit::Bytes, "Free on the disk the executor works on");
+    describe_gauge!(HELD, "Why no run is taken now, by cause");
     describe_gauge!(COMPLETIONS_PENDING, "Completions the scheduler has not acknowledged");
     describe_counter!(EVENTS, "What agents said, by type");
     describe_counter!(GATEWAY_REQUESTS, "Requests to runs' gateways, by class of the answer");
@@ -114,6 +120,9 @@ pub(crate) fn describe() {
     }
     for lost in [SESSIONS_LOST, LEASES_LOST] {
         metrics::counter!(lost).increment(0);
+    }
+    for cause in ["room", "starts"] {
+        metrics::gauge!(HELD, "cause" => cause).set(0.0);
     }
     metrics::gauge!(SESSION).set(0.0);
     metrics::gauge!(COMPLETIONS_PENDING).set(0.0);

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::folders::Folders;
 use crate::gateway::Upstream;
 use crate::leases::Leases;
+use crate::run::Starts;
 use crate::sandbox::Sandbox;
 use crate::scheduler::Client;
 use crate::slots::Slots;
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) sandbox: Sandbox,
     pub(crate) runner: Runner,
     pub(crate) slots: Slots,
+    pub(crate) starts: Starts,
     pub(crate) leases: Leases,
     pub(crate) bundles: Bundles,
     pub(crate) folders: Folders,

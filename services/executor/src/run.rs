@@ -8,6 +8,7 @@ mod denials;
 mod ending;
 mod env;
 mod hearing;
+mod machine;
 mod output;
 mod pipe;
 mod prepare;
@@ -29,6 +30,7 @@ pub(crate) use decoy::describe;
 pub use decoy::{Decoy, Search, Way};
 pub use denials::Denials;
 pub(crate) use env::PLACEHOLDER;
+pub(crate) use machine::Starts;
 
 use crate::artefacts::{self, Bounds, Owner};
 use crate::leases::Stop;
@@ -109,7 +111,8 @@ async fn attempt(mut held: Held, assignment: Assignment, slot: Slot, stop: Recei
                 decoy: Arc::default(),
                 began,
             };
-            run.live().await
+            let (ending, files) = run.live().await;
+            (Run::by_machine(&parts, ending), files)
         }
         None => (
             Ending::failed(Reason::Start, "this executor does not know the job's kind; update it"),
@@ -225,7 +228,7 @@ impl Run {
                 error => Ending::failed(Reason::BadResult, error.to_string()),
             }),
             // The work is done: a drain waits for it as long as it can.
-            why = stopped(self.stop.clone(), &[Stop::Drain]) => Err(Ending::HandedBack(why.reason())),
+            why = stopped(self.stop.clone(), &Stop::GENTLE) => Err(Ending::HandedBack(why.reason())),
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::clock::Moment;
 use crate::metrics;
 use crate::parts::Parts;
 use crate::scheduler::pauses;
@@ -80,7 +81,7 @@ pub(crate) async fn guard_leases(parts: Arc<Parts>) {
     let mut tick = interval(Duration::from_millis(250));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while parts.over.run_until_cancelled(tick.tick()).await.is_some() {
-        parts.leases.stop_expired(Instant::now());
+        parts.leases.stop_expired(Moment::now());
     }
 }
 
@@ -90,7 +91,7 @@ struct Session<'a> {
     out: mpsc::Sender<ExecutorMessage>,
     /// When the questions left that have no answer yet, oldest first. Answers come in order, but one may be missing;
     /// then each counts from an earlier question than its own, which is safe, until a new session begins anew.
-    asked: VecDeque<Instant>,
+    asked: VecDeque<Moment>,
     heartbeat: Duration,
     lease: Duration,
 }
@@ -117,7 +118,7 @@ impl Session<'_> {
         let mut offered = self.parts.slots.offered();
         let hello = self.hello();
         let holding = !hello.holding.is_empty();
-        let asked = Instant::now();
+        let asked = Moment::now();
         self.say(Say::Hello(hello)).await?;
         let mut inbound = self.parts.scheduler.session(said).await?;
         let welcome = first(&mut inbound).await?;
@@ -256,7 +257,7 @@ impl Session<'_> {
         if self.asked.front().is_some_and(|asked| asked.elapsed() > self.lease / 2) {
             return Err(Ended::Stuck);
         }
-        self.asked.push_back(Instant::now());
+        self.asked.push_back(Moment::now());
         Ok(())
     }
 

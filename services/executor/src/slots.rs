@@ -1,5 +1,6 @@
 //! Room for runs: a fixed number of slots, each with a user id of its own when running as root.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -18,9 +19,20 @@ pub struct Slot {
     home: Arc<Inner>,
 }
 
+/// Why no run is taken for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// There is too little room on the disk.
+    Room,
+    /// Runs could not be started.
+    Starts,
+}
+
 #[derive(Debug)]
 struct Inner {
     total: u32,
+    /// One bit for each hold that is on.
+    held: AtomicU8,
     free: Mutex<Vec<Seat>>,
     offered: watch::Sender<u32>,
     closed: watch::Sender<bool>,
@@ -41,6 +53,7 @@ impl Slots {
         ::metrics::gauge!(metrics::SLOTS_BUSY).set(0.0);
         Self(Arc::new(Inner {
             total,
+            held: AtomicU8::new(0),
             free: Mutex::new(free),
             offered: watch::Sender::new(total),
             closed: watch::Sender::new(false),
@@ -50,7 +63,7 @@ impl Slots {
     /// Takes this many slots (at least one), if they are free and none were closed.
     #[must_use]
     pub fn take(&self, slots: u32) -> Option<Slot> {
-        if *self.0.closed.borrow() {
+        if !self.0.is_open() {
             return None;
         }
         let seats = {
@@ -68,6 +81,21 @@ impl Slots {
     /// Gives out no more.
     pub fn close(&self) {
         self.0.closed.send_replace(true);
+        self.0.tell();
+    }
+
+    /// Gives out none while any hold is on.
+    pub fn hold(&self, why: Hold, on: bool) {
+        let (bit, cause) = match why {
+            Hold::Room => (1, "room"),
+            Hold::Starts => (2, "starts"),
+        };
+        if on {
+            self.0.held.fetch_or(bit, Ordering::SeqCst);
+        } else {
+            self.0.held.fetch_and(!bit, Ordering::SeqCst);
+        }
+        ::metrics::gauge!(metrics::HELD, "cause" => cause).set(f64::from(u8::from(on)));
         self.0.tell();
     }
 
@@ -100,6 +128,10 @@ impl Drop for Slot {
 }
 
 impl Inner {
+    fn is_open(&self) -> bool {
+        !*self.closed.borrow() && self.held.load(Ordering::SeqCst) == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +140,7 @@ impl Inner {
         let free = u32::try_from(self.lock().len()).unwrap_or(0);
         let busy = self.total.saturating_sub(free);
         ::metrics::gauge!(metrics::SLOTS_BUSY).set(f64::from(busy));
-        self.offered.send_replace(if *self.closed.borrow() { 0 } else { free });
+        self.offered.send_replace(if self.is_open() { free } else { 0 });
     }
 }
 
@@ -130,6 +162,19 @@ mod tests {
         assert!(slots.take(1).is_none());
         drop(second);
         assert_eq!(*offered.borrow(), 0);
+    }
+
+    #[test]
+    fn nothing_is_given_out_while_any_hold_is_on() {
+        let slots = Slots::new(2, Vec::new());
+        slots.hold(Hold::Room, true);
+        slots.hold(Hold::Starts, true);
+        slots.hold(Hold::Room, false);
+        assert!(slots.take(1).is_none());
+        assert_eq!(*slots.offered().borrow(), 0);
+        slots.hold(Hold::Starts, false);
+        assert_eq!(*slots.offered().borrow(), 2);
+        assert!(slots.take(1).is_some());
     }
 
     #[test]

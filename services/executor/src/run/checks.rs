@@ -28,7 +28,7 @@ impl Run {
             let checking = self.run_check(space, self.check_launch(spec, space, bundle, command));
             let passed = tokio::select! {
                 passed = checking => passed,
-                why = stopped(self.stop.clone(), &[Stop::Drain]) => return Err(Ending::HandedBack(why.reason())),
+                why = stopped(self.stop.clone(), &Stop::GENTLE) => return Err(Ending::HandedBack(why.reason())),
             };
             passed.map_err(|why| Ending::failed(Reason::Check, format!("the check {command:?} {why}")))?;
         }

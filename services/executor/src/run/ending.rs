@@ -108,7 +108,7 @@ impl Exited {
             _ => false,
         };
         match &self.why {
-            Some(Why::Stopped(Stop::Drain)) if finished => self.by_exit(kind),
+            Some(Why::Stopped(Stop::Drain | Stop::Paused)) if finished => self.by_exit(kind),
             Some(Why::Stopped(stop)) => Ending::HandedBack(stop.reason()),
             Some(Why::TooMuch(what)) => Ending::failed(Reason::OutputCap, what.clone()),
             Some(Why::Timeout(_) | Why::Idle(_)) if finished => self.by_exit(kind),
@@ -165,6 +165,10 @@ impl Exited {
                 line => cut(line, MAX_DETAIL).to_owned(),
             }),
             (FAILED, _) if self.last_line.starts_with(COMPLAINT) => {
+                if self.used.is_some_and(|used| used.too_many > 0) {
+                    let detail = "the agent could not be started: it may have too few processes (limits.pids)";
+                    return Ending::failed(Reason::Start, detail);
+                }
                 let reason = self.last_line.trim_start_matches(COMPLAINT);
                 Ending::failed(Reason::Start, format!("the agent could not be started: {reason}"))
             }

@@ -72,6 +72,7 @@ impl Run {
         note(None).map_err(|error| start(format!("note the process: {error}")))?;
         let started = self.parts.sandbox.start(prepared.launch).await;
         let mut process = started.map_err(|error| start(error.to_string()))?;
+        self.parts.starts.went_well();
         if let Some(listeners) = process.listeners() {
             prepared.gateway.serve(listeners.gateway);
             if let Some(proxy) = &prepared.proxy {
@@ -106,6 +107,7 @@ impl Run {
         // Nothing is asked of a model any more.
         drop(prepared.gateway);
         let ending = exited.ending(self.kind);
+        let ending = self.by_disk(space, prepared.spec.limits.disk, ending).await;
         if matches!(&ending, Ending::Done(_)) && matches!(self.kind, Kind::Work | Kind::Revise) {
             self.check(space, &prepared.spec, &prepared.bundle).await?;
         }
@@ -232,10 +234,11 @@ impl Watch<'_> {
         self.run.parts.config.work.kill_grace
     }
 
-    /// Asks the process to finish, and sets the moment it is ended. A drain leaves it the usual grace.
+    /// Asks the process to finish, and sets the moment it is ended. A drain or a pause leaves it the usual grace.
     fn stop(&mut self, why: Why, grace: Duration) {
         let grace = match &why {
-            Why::Stopped(Stop::Drain) => self.grace(),
+            Why::Stopped(Stop::Drain | Stop::Paused) => self.grace(),
+            Why::Stopped(Stop::LeaseLost) => grace.min(self.run.parts.leases.last_grace()),
             _ => grace,
         };
         tracing::info!(why = ?why, "a run is ended");
@@ -365,7 +368,7 @@ impl Watch<'_> {
 /// Waits for the wish to stop that is news: after one, only a weightier one.
 async fn wish(run: &Run, told: Option<&Why>) -> Stop {
     match told {
-        Some(Why::Stopped(Stop::Drain)) => stopped(run.stop.clone(), &[Stop::Drain]).await,
+        Some(Why::Stopped(Stop::Drain | Stop::Paused)) => stopped(run.stop.clone(), &Stop::GENTLE).await,
         Some(Why::Stopped(_)) => std::future::pending().await,
         Some(_) | None => stopped(run.stop.clone(), &[]).await,
     }

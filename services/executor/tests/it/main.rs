@@ -18,8 +18,10 @@ mod isolation;
 mod jobs;
 mod limits;
 mod network;
+mod partition;
 #[cfg(target_os = "linux")]
 mod ready;
 mod restart;
 mod samples;
 mod schemas;
+mod shortage;

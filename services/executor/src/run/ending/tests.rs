@@ -86,6 +86,7 @@ fn what_is_finished_within_the_grace_counts_but_never_after_the_lease() {
     };
     assert_eq!(late(Why::Timeout(Duration::from_secs(1))), "done");
     assert_eq!(late(Why::Stopped(Stop::Drain)), "done");
+    assert_eq!(late(Why::Stopped(Stop::Paused)), "done");
     assert_eq!(late(Why::Stopped(Stop::LeaseLost)), "handed_back");
     assert_eq!(late(Why::Stopped(Stop::Cancelled("closed".to_owned()))), "handed_back");
     assert_eq!(late(Why::TooMuch("output".to_owned())), "output_cap");

@@ -29,7 +29,7 @@ impl Watch<'_> {
         );
         let sent = tokio::select! {
             sent = timeout(run.parts.config.scheduler.deadline, sending) => sent,
-            _ = stopped(run.stop.clone(), &[Stop::Drain]) => return,
+            _ = stopped(run.stop.clone(), &Stop::GENTLE) => return,
         };
         match sent {
             Ok(Ok(files)) => {

@@ -18,6 +18,10 @@ pub struct Options {
     pub unprivileged: bool,
     /// In a folder nobody else may pass through.
     pub unreachable: bool,
+    /// On a file system of its own with this many MiB.
+    pub disk_mib: Option<u32>,
+    /// The scheduler as it reaches it, when that is not its own address.
+    pub way: Option<String>,
 }
 
 /// A running executor and its work root. Killed when dropped.
@@ -26,8 +30,47 @@ pub struct Executor {
     env: Vec<(String, String)>,
     unprivileged: bool,
     pub dir: PathBuf,
+    // Before the folder it lies in.
+    _disk: Option<Disk>,
     _root: tempfile::TempDir,
     log: PathBuf,
+}
+
+/// A small file system in memory; unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &std::path::Path, mib: u32) -> Self {
+        let options = format!("size={mib}m,mode=0755");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .status();
+        assert!(mounted.unwrap().success(), "mount {}", at.display());
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: what is ended just now may still stand in it.
+        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Whether this user may mount.
+pub fn may_mount() -> bool {
+    let at = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "tmpfs"])
+        .arg(at.path())
+        .stderr(Stdio::null())
+        .status();
+    let may = mounted.is_ok_and(|status| status.success());
+    if may {
+        drop(Disk(at.path().to_owned()));
+    }
+    may
 }
 
 impl Options {
@@ -48,13 +91,14 @@ impl Executor {
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(mode)).unwrap();
         let dir = root.path().join("work");
         std::fs::create_dir(&dir).unwrap();
+        let disk = options.disk_mib.map(|mib| Disk::mount(&dir, mib));
         let unprivileged = options.unprivileged && is_root();
         if unprivileged {
             std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
         }
         let mut env: Vec<(String, String)> = [
             ("ADMIN__LISTEN", "127.0.0.1:0"),
-            ("SCHEDULER__URL", &scheduler.url),
+            ("SCHEDULER__URL", options.way.as_ref().unwrap_or(&scheduler.url)),
             ("SCHEDULER__TOKEN", "executor-token"),
             ("BILLING__GATEWAY_URL", &model.url),
             ("WORK__DIR", dir.to_str().unwrap()),
@@ -77,6 +121,7 @@ impl Executor {
             env,
             unprivileged,
             dir,
+            _disk: disk,
             _root: root,
             log,
         };

@@ -39,7 +39,7 @@ pub struct Taken {
 
 /// Where runs take place, and as whom.
 pub struct Site {
-    pub claim: Option<Claim>,
+    pub claims: Vec<Claim>,
     pub runs: tempfile::TempDir,
 }
 
@@ -53,17 +53,30 @@ pub enum Candidate {
 
 impl Site {
     pub fn new() -> Result<Self> {
+        Self::with_users(1)
+    }
+
+    /// One where each of so many runs has a user id of its own, as root.
+    pub fn with_users(users: u32) -> Result<Self> {
         let runs = tempfile::Builder::new()
             .prefix("bench-sandbox-")
             .tempdir_in("/var/tmp")?;
         std::fs::set_permissions(runs.path(), Permissions::from_mode(0o711))?;
         let root = nix::unistd::geteuid().is_root();
-        let claim = if root { Claim::take_all(USER, 1)?.pop() } else { None };
-        Ok(Self { claim, runs })
+        let claims = if root {
+            Claim::take_all(USER, users)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { claims, runs })
     }
 
     pub fn uid(&self) -> Option<u32> {
-        self.claim.as_ref().map(Claim::id)
+        self.uid_of(0)
+    }
+
+    pub fn uid_of(&self, run: usize) -> Option<u32> {
+        self.claims.get(run).map(Claim::id)
     }
 }
 
@@ -200,8 +213,13 @@ async fn steward(sandbox: &Sandbox, space: &Workspace) -> Result<Taken> {
 
 /// As the executor starts an agent.
 fn launch(space: &Workspace) -> Launch {
+    launch_of(vec![AGENT.to_owned()], space)
+}
+
+/// The same for any program.
+pub fn launch_of(command: Vec<String>, space: &Workspace) -> Launch {
     Launch {
-        command: vec![AGENT.to_owned()],
+        command,
         env: Vec::new(),
         policy: Policy {
             parent: 0,

@@ -14,6 +14,8 @@ mod leaks;
 mod measure;
 #[cfg(target_os = "linux")]
 mod sandlock;
+#[cfg(target_os = "linux")]
+mod share;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,9 @@ struct Args {
     /// Runs of each candidate.
     #[arg(long, default_value_t = 200)]
     runs: usize,
+    /// Instead: what busy runs get of the processors, with control groups and without.
+    #[arg(long)]
+    share: bool,
     /// Only candidates whose name contains this.
     #[arg(long)]
     only: Option<String>,
@@ -42,15 +47,19 @@ struct Args {
 #[cfg(target_os = "linux")]
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    measure::run(&Args::parse()).await
+    let args = Args::parse();
+    if args.share {
+        return share::run(&args).await;
+    }
+    measure::run(&args).await
 }
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
     let args = Args::parse();
     eprintln!(
-        "sandboxes are measured on Linux only ({} runs of {:?} by {:?} beside {:?}, json {})",
-        args.runs, args.only, args.executor, args.sandlock, args.json
+        "sandboxes are measured on Linux only ({} runs of {:?} by {:?} beside {:?}, share {}, json {})",
+        args.runs, args.only, args.executor, args.sandlock, args.share, args.json
     );
     ExitCode::from(2)
 }
