@@ -53,13 +53,12 @@ pub(super) async fn listen(
     loop {
         let read = tokio::select! {
             read = pipe.read(&mut part) => read.map_err(|error| format!("read the pipe of lines: {error}"))?,
-            () = stopped(&mut stop) => {
-                farewell(call, client, job).await;
-                return Err("it was stopped before the endpoint gave a result".to_owned());
-            }
+            () = stopped(&mut stop) => 0,
         };
+        // Told to stop, or the executor takes no more lines, because the attempt is being stopped.
         if read == 0 {
-            return Err("the executor takes no more lines".to_owned());
+            farewell(call, client, job).await;
+            return Err("it was stopped before the endpoint gave a result".to_owned());
         }
         if lines.hear(task, part.get(..read).unwrap_or_default(), voice, true)? {
             return Ok(End::Said);
