@@ -1,5 +1,6 @@
 //! The admin port, the same in every service: `/live`, `/ready`, `/metrics`, `/build`, `/log-filter`. Not for the public.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use telemetry::Telemetry;
 use tokio::net::TcpListener;
 
-use crate::build_info::BuildInfo;
+use crate::build_info::{BuildInfo, Facts};
 use crate::metric_names::{READY, UPTIME};
 use crate::readiness::Readiness;
 use crate::tasks;
@@ -24,6 +25,7 @@ const MAX_BODY_BYTES: usize = 4096;
 pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) build: Arc<BuildInfo>,
+    pub(crate) facts: Facts,
     pub(crate) telemetry: Telemetry,
     pub(crate) started: Instant,
 }
@@ -81,8 +83,19 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     ([prometheus], admin.telemetry.render_metrics()).into_response()
 }
 
-async fn build(State(admin): State<Admin>) -> Json<BuildInfo> {
-    Json(BuildInfo::clone(&admin.build))
+#[derive(Serialize)]
+struct Running {
+    #[serde(flatten)]
+    build: BuildInfo,
+    #[serde(flatten)]
+    facts: BTreeMap<&'static str, serde_json::Value>,
+}
+
+async fn build(State(admin): State<Admin>) -> Json<Running> {
+    Json(Running {
+        build: BuildInfo::clone(&admin.build),
+        facts: admin.facts.all(),
+    })
 }
 
 async fn log_filter(State(admin): State<Admin>) -> String {

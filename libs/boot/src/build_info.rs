@@ -1,5 +1,8 @@
 //! Which commit this is, and of which service.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
@@ -29,6 +32,26 @@ pub struct BuildInfo {
     pub built_at: String,
     /// Whether tracked files differed from the commit when the commit was read.
     pub dirty: bool,
+}
+
+/// What a service adds to `/build` once it knows it, such as what its machine gives.
+#[derive(Debug, Clone, Default)]
+pub struct Facts(Arc<Mutex<BTreeMap<&'static str, serde_json::Value>>>);
+
+impl Facts {
+    /// Adds one, under a name of its own.
+    pub fn add(&self, name: &'static str, value: impl Into<serde_json::Value>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, value.into());
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<&'static str, serde_json::Value> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Build {

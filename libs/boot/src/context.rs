@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{ConnectError, connect_with_backoff};
-use crate::build_info::BuildInfo;
+use crate::build_info::{BuildInfo, Facts};
 use crate::entry::Service;
 use crate::ports::{BindError, bind};
 use crate::readiness::Readiness;
@@ -36,6 +36,8 @@ pub struct Context<C> {
     pub readiness: Readiness,
     /// What is running.
     pub build: Arc<BuildInfo>,
+    /// What `/build` tells besides.
+    pub facts: Facts,
     /// Name of the service.
     pub service: &'static str,
     /// Unique name of this process: a version 7 UUID.
@@ -55,6 +57,7 @@ impl<C> Clone for Context<C> {
             hard: self.hard.clone(),
             readiness: self.readiness.clone(),
             build: Arc::clone(&self.build),
+            facts: self.facts.clone(),
             service: self.service,
             instance: Arc::clone(&self.instance),
             started_at: self.started_at,
@@ -75,6 +78,7 @@ impl<C> Context<C> {
             hard,
             readiness: Readiness::default(),
             build: Arc::new(service.build.info(service.name)),
+            facts: Facts::default(),
             service: service.name,
             instance: uuid::Uuid::now_v7().to_string().into(),
             started_at: Utc::now(),

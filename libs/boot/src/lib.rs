@@ -54,7 +54,7 @@ mod tasks;
 pub use tokio_util::sync::CancellationToken;
 
 pub use backoff::{ConnectError, connect_with_backoff};
-pub use build_info::{Build, BuildInfo};
+pub use build_info::{Build, BuildInfo, Facts};
 pub use checks::Checks;
 pub use context::Context;
 pub use entry::{Invocation, Service, main, run_with};

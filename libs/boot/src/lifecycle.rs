@@ -139,6 +139,7 @@ where
     let admin = Admin {
         readiness: context.readiness.clone(),
         build: Arc::clone(&context.build),
+        facts: context.facts.clone(),
         telemetry: telemetry.clone(),
         started: Instant::now(),
     };

@@ -48,7 +48,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot::{CancellationToken, Context, OnExit};
+use boot::{CancellationToken, Context, Facts, OnExit};
 use rpc::auth::Credentials;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ async fn open(
     let groups = ctx.tasks.spawn_blocking("groups", move || Groups::open(&wanted));
     let groups = groups.await.ok_or(Error::Stopped)?;
     let sandbox = Sandbox::probe(launcher(), levels, uid).await?.with_groups(groups)?;
-    report(&sandbox, uid);
+    report(&sandbox, uid, &ctx.facts);
     let completions = Completions::open(folders.completions(), folders.reserve()).map_err(Error::Completions)?;
     let (channel, keep_resolving) = rpc::channel::open(&config.scheduler.url, config.scheduler.deadline)?;
     let until = over.clone();
@@ -175,17 +175,27 @@ async fn tidy(ctx: &Context<Config>, root: bool) -> Result<(Folders, Vec<Claim>)
     tidying.await.ok_or(Error::Stopped)?
 }
 
-fn report(sandbox: &Sandbox, uid: Option<u32>) {
+fn report(sandbox: &Sandbox, uid: Option<u32>, facts: &Facts) {
     let level = sandbox.level();
     ::metrics::gauge!(metrics::ISOLATION, "level" => level.as_str()).set(1.0);
     let (abi, own_user) = (sandbox.landlock_abi(), uid.is_some());
     let namespaces = level >= sandbox::Level::Namespaces;
-    for (layer, there) in [
+    let layers = [
         ("landlock", abi > 0),
         ("seccomp", sandbox.seccomp()),
         ("namespaces", namespaces),
         ("cgroups", sandbox.groups().is_ok()),
-    ] {
+        ("own_user", own_user),
+    ];
+    facts.add("isolation", level.as_str());
+    facts.add(
+        "isolation_layers",
+        layers
+            .iter()
+            .map(|(layer, there)| ((*layer).to_owned(), (*there).into()))
+            .collect::<serde_json::Map<_, _>>(),
+    );
+    for (layer, there) in layers {
         ::metrics::gauge!(metrics::ISOLATION_LAYER, "layer" => layer).set(f64::from(u8::from(there)));
     }
     let (groups, no_groups_because) = match sandbox.groups() {

@@ -58,6 +58,21 @@ async fn build_names_the_commit() {
 }
 
 #[tokio::test]
+async fn build_tells_what_the_service_found_out_besides() {
+    let running = Running::start(env(&[]), waits).await;
+    running.context.facts.add("isolation", "landlock");
+    let (status, body) = running.ask("GET", "/build", "").await;
+    let build: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&build["service"], &build["isolation"]),
+        (&"sample".into(), &"landlock".into())
+    );
+    running.stop.ask();
+    assert_eq!(running.exit().await, Exit::Clean);
+}
+
+#[tokio::test]
 async fn metrics_say_what_is_running_and_for_how_long() {
     let running = Running::start(env(&[]), waits).await;
     let (status, text) = running.ask("GET", "/metrics", "").await;

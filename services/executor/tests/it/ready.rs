@@ -116,3 +116,38 @@ async fn the_doctor_finds_the_level_that_runs_have_and_says_what_to_do_about_the
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn build_and_metrics_tell_the_isolation_and_each_of_its_layers() {
+    let stack = Stack::start().await;
+    let level = stack.scheduler.state().hellos[0].isolation.clone();
+    let log = stack.executor.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let admin = lines
+        .filter(|line| line["listener"] == "admin")
+        .find_map(|line| line["address"].as_str().map(str::to_owned));
+    let admin = admin.unwrap();
+    let ask = async |path: &str| {
+        let client = outbound::Client::builder("test")
+            .guard(outbound::Guard::Any)
+            .build()
+            .unwrap();
+        let request = client.request(outbound::Method::GET, format!("http://{admin}{path}").parse().unwrap());
+        let answer = client.send(request).await.unwrap();
+        String::from_utf8(outbound::read_limited(answer, 1 << 20).await.unwrap().to_vec()).unwrap()
+    };
+    let build: Value = serde_json::from_str(&ask("/build").await).unwrap();
+    assert_eq!(
+        (&build["service"], &build["isolation"]),
+        (&json!("executor"), &json!(level))
+    );
+    let metrics = ask("/metrics").await;
+    for layer in ["landlock", "seccomp", "namespaces", "cgroups", "own_user"] {
+        let there = build["isolation_layers"][layer].as_bool().unwrap();
+        let metric = format!(
+            "steward_executor_isolation_layer{{layer=\"{layer}\"}} {}",
+            u8::from(there)
+        );
+        assert!(metrics.contains(&metric), "{metric} is not in {metrics}");
+    }
+}
