@@ -207,6 +207,9 @@ fn detail(contract: v1::Contract) -> v1::ContractDetail {
             name: "notes.txt".to_owned(),
             media_type: "text/plain".to_owned(),
             bytes: 2_048,
+            path: "inputs/notes.txt".to_owned(),
+            fetched_bytes: 2_048,
+            error: String::new(),
         }],
     };
     let effect = |id: &str, kind: &str, state: &str, error: &str| v1::Effect {

@@ -74,6 +74,9 @@ fn attachment(file: payload::Attachment) -> v1::MessageAttachment {
         name: file.name,
         media_type: file.mime,
         bytes: file.size,
+        path: file.path,
+        fetched_bytes: file.bytes,
+        error: file.error,
     }
 }
 

@@ -71,18 +71,27 @@ fn standard_input() -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// The messages, what was sent with each as one text: nobody has fetched or checked it.
+/// The messages, what was sent with each and what became of it as one text: nobody has checked it.
 pub(super) fn with_files(messages: &Value) -> Value {
     let mut messages = messages.clone();
     for message in messages.as_array_mut().into_iter().flatten() {
+        let message_is_ours = message["side"] == "us";
         let files = message["attachments"].as_array().into_iter().flatten();
         let files = files.map(|file| {
             let told = |key: &str| file[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
             let bytes = file["bytes"].as_u64().filter(|bytes| *bytes > 0);
+            let became = match (told("path"), told("error")) {
+                (Some(path), _) => format!("came as {path}, {} bytes", file["fetched_bytes"].as_u64().unwrap_or(0)),
+                (None, Some(error)) => format!("did not come: {error}"),
+                // What we sent is not fetched.
+                (None, None) if message_is_ours => "ours".to_owned(),
+                (None, None) => "not here yet".to_owned(),
+            };
             let parts = [
                 told("name"),
                 bytes.map(|bytes| format!("{bytes} bytes")),
                 told("url").or_else(|| Some("no address".to_owned())),
+                Some(became),
             ];
             parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
         });

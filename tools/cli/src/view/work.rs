@@ -43,7 +43,12 @@ pub(crate) fn contract_detail(detail: &v1::ContractDetail) -> Value {
             "detail": event.detail,
         })
     };
-    let file = |file: &v1::MessageAttachment| json!({ "url": file.url, "name": file.name, "media_type": file.media_type, "bytes": file.bytes });
+    let file = |file: &v1::MessageAttachment| {
+        json!({
+            "url": file.url, "name": file.name, "media_type": file.media_type, "bytes": file.bytes, "path": file.path,
+            "fetched_bytes": file.fetched_bytes, "error": file.error,
+        })
+    };
     let message = |message: &v1::ThreadMessage| {
         json!({
             "at": time(message.at.as_ref()),
