@@ -10,11 +10,13 @@ mod adapters;
 mod check;
 pub mod credential;
 mod profile;
+mod review;
 mod text;
 
 pub use adapters::{Adapter, Http, Prompt, endpoint};
 pub use credential::Credential;
 pub use profile::{Work, is_address};
+pub use review::{OnReject, Review};
 
 use text::{duration, optional_usdc, permille, size, usdc};
 
@@ -254,6 +256,9 @@ pub struct Delivery {
     pub approve_above_usdc: Option<MicroUsdc>,
     /// Command lines run in out/ before delivery, by a shell; all must end with 0.
     pub checks: Vec<String>,
+    /// A model that looks the delivery over after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
 }
 
 /// What happens with a client's message.

@@ -10,6 +10,7 @@ mod calls;
 mod http;
 mod later;
 mod prompt;
+mod review;
 mod runner;
 mod voice;
 
@@ -22,6 +23,7 @@ use domain::agent_file::Prompt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use review::{Review, Verdict};
 pub(crate) use runner::Runner;
 
 use crate::callbacks::Addresses;
@@ -56,6 +58,8 @@ pub(crate) enum How {
     },
     /// A call of an endpoint.
     Http(Call),
+    /// A look at what another made.
+    Review(Review),
 }
 
 /// A call of an endpoint.
@@ -119,6 +123,9 @@ fn play(task: Option<OsString>) -> Result<End, String> {
     let path = task.ok_or("no task given")?;
     let text = read(Path::new(&path), LONGEST_JOB)?;
     let task: Task = serde_json::from_str(&text).map_err(|error| format!("read the task: {error}"))?;
+    if let How::Review(review) = &task.how {
+        return judge(&task, review);
+    }
     // Before anything is printed: from here on only events speak.
     let mut voice = Voice::open(&task.events)?;
     let job: Value =
@@ -129,10 +136,7 @@ fn play(task: Option<OsString>) -> Result<End, String> {
             job["kind"]
         )));
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("start the runtime: {error}"))?;
+    let runtime = runtime()?;
     let end = match &task.how {
         How::Prompt {
             bundle,
@@ -149,10 +153,27 @@ fn play(task: Option<OsString>) -> Result<End, String> {
             };
             runtime.block_on(asked.answer(job, kind, &mut voice))
         }
+        // It says nothing and has no pipe.
+        How::Review(_) => Ok(End::Said),
         How::Http(call) => runtime.block_on(http::answer(&task, call, job, &mut voice)),
     };
     runtime.shutdown_background();
     end
+}
+
+/// A review speaks by what it prints, and by nothing else.
+fn judge(task: &Task, asked: &Review) -> Result<End, String> {
+    let job: Value =
+        serde_json::from_str(&read(&task.job, LONGEST_JOB)?).map_err(|error| format!("read the job: {error}"))?;
+    let runtime = runtime()?;
+    let judged = runtime.block_on(review::judge(task, asked, &job));
+    runtime.shutdown_background();
+    judged.map(|()| End::Said)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("start the runtime: {error}"))
 }
 
 /// A text file of bounded length.

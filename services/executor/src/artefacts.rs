@@ -106,6 +106,16 @@ pub async fn deliver(
     Ok(headers)
 }
 
+/// Which of these files of `out` are there and empty. Blocks.
+#[must_use]
+pub fn empty(out: &Path, names: &[String]) -> Vec<String> {
+    let is_empty = |name: &&String| {
+        let file = open_inside(out, name).and_then(|file| file.metadata().map_err(|error| error.to_string()));
+        file.is_ok_and(|file| file.is_file() && file.len() == 0)
+    };
+    names.iter().filter(is_empty).cloned().collect()
+}
+
 async fn send(client: &Client, tasks: &Tasks, header: &ArtefactHeader, file: &File) -> Result<(), Error> {
     let mut pauses = pauses();
     loop {

@@ -1,6 +1,7 @@
 //! One attempt at one job: prepare, start, listen, end, deliver, tell.
 
 mod activity;
+mod aside;
 mod built_in;
 mod checks;
 mod decoy;
@@ -12,6 +13,7 @@ mod machine;
 mod output;
 mod pipe;
 mod prepare;
+mod review;
 mod setup;
 mod spec;
 mod used;
@@ -36,7 +38,7 @@ use crate::artefacts::{self, Bounds, Owner};
 use crate::leases::Stop;
 use crate::metrics;
 use crate::parts::Parts;
-use crate::protocol::Kind;
+use crate::protocol::{Answer, Kind};
 use crate::sandbox::Footprint;
 use crate::scheduler::lease_lost;
 use crate::slots::Slot;
@@ -196,16 +198,34 @@ impl Run {
     }
 
     async fn work_in(&self, space: &Workspace) -> (Ending, Vec<ArtefactHeader>) {
-        let ending = match self.run_in(space).await {
+        let mut ending = match self.run_in(space).await {
             Ok(ending) => ending,
             Err(ending) => ending,
         };
-        let Ending::Done(answer) = &ending else {
+        let Ending::Done(answer) = &mut ending else {
             return (ending, Vec::new());
         };
+        self.leave_out_empty(space, answer).await;
         match self.deliver(space, answer.files()).await {
             Ok(files) => (ending, files),
             Err(ending) => (ending, Vec::new()),
+        }
+    }
+
+    /// Marketplaces take no empty file, and one among others (`__init__.py`, `.gitkeep`) is no reason to do the work
+    /// again: it stays here, and the client is told. Where nothing else is delivered, they stay named, and the delivery is
+    /// refused for it.
+    async fn leave_out_empty(&self, space: &Workspace, answer: &mut Answer) {
+        let (out, names) = (space.out(), answer.files().to_vec());
+        let looking = self
+            .parts
+            .tasks
+            .spawn_blocking("empty_files", move || artefacts::empty(&out, &names));
+        let empty = looking.await.unwrap_or_default();
+        if answer.leave_out(&empty) {
+            let names = empty.join(", ");
+            self.output
+                .note(&format!("left out of the delivery because they are empty: {names}"));
         }
     }
 

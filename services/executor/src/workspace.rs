@@ -6,6 +6,7 @@
 //!   events                 the pipe it writes events to
 //!   lines                  the pipe an endpoint's later answers come out of, where there is one
 //!   task.json              what to play, when the agent is this program
+//!   review.json            what to judge, when a model reviews the delivery
 //!   process.json           who runs here, for the next start
 //!   work/                  the agent's own: it starts here
 //!     out/ tmp/ .cache/ …
@@ -108,8 +109,8 @@ impl Workspace {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn task(&self, task: &impl serde::Serialize) -> io::Result<PathBuf> {
-        let path = self.folder.join("task.json");
+    pub fn task(&self, name: &str, task: &impl serde::Serialize) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
         let mut file = std::fs::File::options();
         let mut file = std::os::unix::fs::OpenOptionsExt::mode(file.write(true).create_new(true), 0o400).open(&path)?;
         io::Write::write_all(&mut file, &serde_json::to_vec(task)?)?;

@@ -95,7 +95,12 @@ pub(crate) struct Report {
 impl Report {
     /// Whether the agent gave a result that would go out.
     pub(crate) fn is_good(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::ResultJson(_))) && self.verdict.passes()
+        matches!(self.outcome, Some(Outcome::ResultJson(_))) && self.verdict.passes() && self.held().is_none()
+    }
+
+    /// Why a human would have to see the delivery first.
+    pub(crate) fn held(&self) -> Option<String> {
+        self.result()?["hold"].as_str().map(str::to_owned)
     }
 
     /// The result.

@@ -173,7 +173,7 @@ fn prompt(file: &AgentFile, section: &Prompt, found: &mut Vec<String>) {
 }
 
 /// Whether this names a file in a folder, and nothing outside of it.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let parts = || name.split('/');
     (1..=LONGEST_NAME).contains(&name.len())
         && !name.contains(['\0', '\\', '\n'])

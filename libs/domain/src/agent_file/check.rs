@@ -49,6 +49,7 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     }
     credential::problems(file.run.adapter, &file.network.credential, &mut found);
     checks(&file.delivery.checks, &mut found);
+    review(file, &mut found);
     if file
         .bidding
         .max_price_usdc
@@ -99,6 +100,22 @@ fn checks(checks: &[String], found: &mut Vec<String>) {
                  report.md\""
             ));
         }
+    }
+}
+
+fn review(file: &AgentFile, found: &mut Vec<String>) {
+    let Some(review) = &file.delivery.review else { return };
+    if !review.prompt.is_empty() && !adapters::is_plain(&review.prompt) {
+        found.push(format!(
+            "delivery.review.prompt: {:?} is no file of the agent's folder: write e.g. \"review.txt\"",
+            review.prompt
+        ));
+    }
+    if !review.model.is_empty() && !file.allowed_models().contains(&review.model) {
+        found.push(format!(
+            "delivery.review.model: {:?} may not be named: add it to models.allow, or make it models.default",
+            review.model
+        ));
     }
 }
 

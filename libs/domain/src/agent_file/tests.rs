@@ -133,3 +133,25 @@ fn checks_are_command_lines() {
         assert!(error.contains("delivery.checks"), "{error}");
     }
 }
+
+#[test]
+fn a_review_names_a_model_that_may_be_named_and_a_file_of_the_folder() {
+    let file = |review: &str| {
+        AgentFile::parse(&format!(
+            "name = \"demo\"\n[run]\ncommand = [\"x\"]\n[models]\ndefault = \"a\"\nallow = [\"b\"]\n[delivery.review]\n{review}"
+        ))
+    };
+    let good = file("model = \"b\"\nprompt = \"review.txt\"\non_reject = \"hold\"").unwrap();
+    let review = good.delivery.review.unwrap();
+    assert_eq!((review.model("a"), review.on_reject), ("b", OnReject::Hold));
+    assert_eq!(file("").unwrap().delivery.review.unwrap().model("a"), "a");
+    for (bad, told) in [
+        ("model = \"c\"", "delivery.review.model"),
+        ("prompt = \"../x\"", "delivery.review.prompt"),
+        ("on_reject = \"pass\"", "on_reject"),
+        ("on_rejct = \"fail\"", "on_rejct"),
+    ] {
+        let error = file(bad).unwrap_err().to_string();
+        assert!(error.contains(told), "{bad}: {error}");
+    }
+}

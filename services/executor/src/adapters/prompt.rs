@@ -8,7 +8,7 @@ use outbound::{Client, Guard, Method, Url, read_limited};
 use serde_json::{Value, json};
 
 use super::calls::{Failed, send};
-use super::{End, Task, Voice, files_of, read, write};
+use super::{End, Task, Voice, files_of, write};
 use crate::protocol::Kind;
 
 /// The longest system text in bytes.
@@ -33,7 +33,7 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     pub(super) async fn answer(&self, mut job: Value, kind: Kind, voice: &mut Voice) -> Result<End, String> {
-        let template = read(
+        let template = super::read(
             &self.bundle.join(&self.prompt.template),
             domain::prompt::LONGEST_TEMPLATE as u64,
         )?;
@@ -48,7 +48,7 @@ impl Asked<'_> {
             return nothing_to_ask(name, kind, voice);
         }
         voice.progress(&format!("asking {}", self.model))?;
-        let answer = match self.ask(&text).await? {
+        let answer = match ask(self.base_url, &self.body(&text)?).await? {
             Ok(answer) => answer,
             Err((reason, after)) => {
                 voice.progress(&format!("the model cannot answer now ({reason}); trying again later"))?;
@@ -76,48 +76,10 @@ impl Asked<'_> {
         Ok(End::Said)
     }
 
-    /// One answer of the model; or why there is none now, and when to come back.
-    async fn ask(&self, text: &str) -> Result<Result<String, (String, Duration)>, String> {
-        let client = Client::builder("prompt")
-            .guard(Guard::Any)
-            .read_timeout(Duration::from_secs(15 * 60))
-            .total_timeout(None)
-            .build()
-            .map_err(|error| error.to_string())?;
-        let mut url = self.base_url.clone();
-        url.set_path("/v1/chat/completions");
-        let body = self.body(text)?;
-        let make = || client.request(Method::POST, url.clone()).json(&body);
-        // Of a call whose answer was lost nothing is known but its cost, which the budget bounds.
-        let answer = match send(&client, true, make).await {
-            Ok(answer) => answer,
-            Err(Failed::Later(reason, after)) => return Ok(Err((reason, after))),
-            Err(Failed::Lost(reason) | Failed::Never(reason)) => return Err(reason),
-        };
-        let status = answer.status();
-        let body = match read_limited(answer, LONGEST_ANSWER).await {
-            Ok(body) => body,
-            Err(error) => return Ok(Err((error.to_string(), Duration::from_secs(60)))),
-        };
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match status.as_u16() {
-            200 => words(&body).map(Ok),
-            402 => Err("the budget for model calls is used up".to_owned()),
-            _ => {
-                let said = body["error"]["message"].as_str().unwrap_or("no reason given");
-                let said = crate::protocol::event::cut(said, REFUSAL);
-                Err(format!(
-                    "the model {} refused the request with {status}: {said}",
-                    self.model
-                ))
-            }
-        }
-    }
-
     fn body(&self, text: &str) -> Result<Value, String> {
         let mut messages = Vec::new();
         if !self.prompt.system.is_empty() {
-            let system = read(&self.bundle.join(&self.prompt.system), LONGEST_SYSTEM)?;
+            let system = super::read(&self.bundle.join(&self.prompt.system), LONGEST_SYSTEM)?;
             messages.push(json!({ "role": "system", "content": system.trim() }));
         }
         messages.push(json!({ "role": "user", "content": text }));
@@ -126,6 +88,41 @@ impl Asked<'_> {
             body["max_completion_tokens"] = most.into();
         }
         Ok(body)
+    }
+}
+
+/// One answer of the model; or why there is none now, and when to come back.
+pub(super) async fn ask(base_url: &Url, body: &Value) -> Result<Result<String, (String, Duration)>, String> {
+    let client = Client::builder("prompt")
+        .guard(Guard::Any)
+        .read_timeout(Duration::from_secs(15 * 60))
+        .total_timeout(None)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let mut url = base_url.clone();
+    url.set_path("/v1/chat/completions");
+    let make = || client.request(Method::POST, url.clone()).json(body);
+    // Of a call whose answer was lost nothing is known but its cost, which the budget bounds.
+    let answer = match send(&client, true, make).await {
+        Ok(answer) => answer,
+        Err(Failed::Later(reason, after)) => return Ok(Err((reason, after))),
+        Err(Failed::Lost(reason) | Failed::Never(reason)) => return Err(reason),
+    };
+    let status = answer.status();
+    let read = match read_limited(answer, LONGEST_ANSWER).await {
+        Ok(read) => read,
+        Err(error) => return Ok(Err((error.to_string(), Duration::from_secs(60)))),
+    };
+    let answer: Value = serde_json::from_slice(&read).unwrap_or_default();
+    match status.as_u16() {
+        200 => words(&answer).map(Ok),
+        402 => Err("the budget for model calls is used up".to_owned()),
+        _ => {
+            let said = answer["error"]["message"].as_str().unwrap_or("no reason given");
+            let said = crate::protocol::event::cut(said, REFUSAL);
+            let model = body["model"].as_str().unwrap_or_default();
+            Err(format!("the model {model} refused the request with {status}: {said}"))
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use super::name::{in_out, shorten};
 
 /// Notes, reply or cover letter, in bytes.
 const MAX_TEXT: usize = 100 * 1024;
+/// Names of files that are left out, as far as they are told, in bytes.
+const MAX_NAMED: usize = 1000;
 /// Files named in one list.
 const MAX_FILES: usize = 1000;
 /// More than any gig: USDC.
@@ -25,6 +27,8 @@ pub enum Answer {
         files: Vec<String>,
         /// What to write to the client once it is delivered.
         message: Option<String>,
+        /// Why a human has to see it before; an agent cannot say so.
+        hold: Option<String>,
     },
     /// Of reply: what to write.
     Reply(String),
@@ -57,6 +61,7 @@ impl Answer {
                     None | Some(Value::Null) => None,
                     Some(_) => Some(text(fields, "message")?),
                 },
+                hold: None,
             }),
             Kind::Reply => reply(fields),
             Kind::Propose => propose(fields),
@@ -72,13 +77,49 @@ impl Answer {
         }
     }
 
+    /// What the client reads beside them.
+    #[must_use]
+    pub fn notes(&self) -> &str {
+        match self {
+            Self::Done { notes, .. } => notes,
+            _ => "",
+        }
+    }
+
+    /// Has a human look before it is delivered.
+    pub fn hold(&mut self, why: &str) {
+        if let Self::Done { hold, .. } = self {
+            *hold = Some(why.to_owned());
+        }
+    }
+
+    /// Delivers all but these files and tells the client, if others are left. Whether it does.
+    pub fn leave_out(&mut self, empty: &[String]) -> bool {
+        let Self::Done { notes, files, .. } = self else {
+            return false;
+        };
+        if empty.is_empty() || files.iter().all(|name| empty.contains(name)) {
+            return false;
+        }
+        files.retain(|name| !empty.contains(name));
+        let names = super::event::cut(&empty.join(", "), MAX_NAMED).to_owned();
+        notes.push_str(&format!("\n\nNot sent, as they are empty: {names}"));
+        true
+    }
+
     /// The result as JSON in its one normal form: known fields only, file names relative to `out/`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let value = match self {
-            Self::Done { notes, files, message } => {
+            Self::Done {
+                notes,
+                files,
+                message,
+                hold,
+            } => {
                 let value = json!({"type": "result", "notes": notes, "files": files});
-                with(value, "message", message.as_deref().map(Into::into))
+                let value = with(value, "message", message.as_deref().map(Into::into));
+                with(value, "hold", hold.as_deref().map(Into::into))
             }
             Self::Reply(text) => json!({"type": "result", "text": text}),
             Self::NoReply(reason) => json!({"type": "result", "none": true, "reason": reason}),

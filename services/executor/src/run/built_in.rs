@@ -61,7 +61,7 @@ impl Run {
             how,
         };
         let path = space
-            .task(&task)
+            .task("task.json", &task)
             .map_err(|error| format!("write the run's task: {error}"))?;
         launch.command = [&program, Path::new(adapters::AGENT), &path]
             .map(|word| word.to_string_lossy().into_owned())

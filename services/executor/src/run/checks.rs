@@ -3,14 +3,12 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::sync::Arc;
 
+use super::aside::End;
 use super::ending::{Ending, Reason};
-use super::output::Output;
 use super::spec::Spec;
-use super::{Activity, Run, env, stopped};
+use super::{Run, env, stopped};
 use crate::bundles::Bundle;
-use crate::folders;
 use crate::leases::Stop;
 use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
 use crate::workspace::Workspace;
@@ -71,54 +69,16 @@ impl Run {
 
     /// Why it did not pass, as the end of a sentence. What it printed stands in the run's log.
     async fn run_check(&self, space: &Workspace, launch: Launch) -> Result<(), String> {
-        let failed = |error: String| format!("could not be started: {error}");
-        let note = |pid| folders::record(space.folder(), pid, space.uid()).map_err(|error| failed(error.to_string()));
-        note(None)?;
-        let started = self.parts.sandbox.start(launch).await;
-        let mut process = started.map_err(|error| failed(error.to_string()))?;
-        note(process.footprint().leader())?;
-        // Nothing is behind the gateway of a check.
-        drop(process.listeners());
-        let cap = self.parts.config.caps.output_bytes;
-        let (printed, complained) = (Arc::new(Output::new(cap)), Arc::new(Output::new(cap)));
-        let (stdout, stderr) = (process.stdout(), process.stderr());
-        let listen = async {
-            let (out, err) = (Arc::clone(&printed), Arc::clone(&complained));
-            let out = async move {
-                if let Some(pipe) = stdout {
-                    out.listen(pipe, false, Activity::new()).await;
-                }
-            };
-            let err = async move {
-                if let Some(pipe) = stderr {
-                    err.listen(pipe, false, Activity::new()).await;
-                }
-            };
-            tokio::join!(out, err);
-        };
-        let limit = self.parts.config.work.check_timeout;
-        let end = async {
-            let ended = tokio::select! {
-                ended = tokio::time::timeout(limit, process.wait()) => Some(ended),
-                () = printed.flooded.cancelled() => None,
-                () = complained.flooded.cancelled() => None,
-            };
-            process.kill();
-            let _none_left = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
-            ended
-        };
-        let (ended, ()) = tokio::join!(end, listen);
-        self.output.append(&printed);
-        self.output.append(&complained);
+        let done = self.aside(space, launch, None).await?;
         // Two pipes have no order between them: a complaint says more.
-        let last = [&complained, &printed].map(|output| output.last_line());
+        let last = [&done.complained, &done.printed].map(|output| output.last_line());
         let last = last.iter().find(|line| !line.is_empty()).map_or("", String::as_str);
-        match ended {
-            Some(Ok(Ok(status))) if status.success() => Ok(()),
-            Some(Ok(Ok(status))) => Err(told(status, last)),
-            Some(Ok(Err(error))) => Err(format!("could not be waited for: {error}")),
-            Some(Err(_elapsed)) => Err(format!("took longer than {}", humantime::format_duration(limit))),
-            None => Err("printed more than is allowed".to_owned()),
+        match done.end {
+            End::Exited(status) if status.success() => Ok(()),
+            End::Exited(status) => Err(told(status, last)),
+            End::Lost(error) => Err(format!("could not be waited for: {error}")),
+            End::Late(limit) => Err(format!("took longer than {}", humantime::format_duration(limit))),
+            End::Flooded => Err("printed more than is allowed".to_owned()),
         }
     }
 }

@@ -51,6 +51,7 @@ pub(super) enum Reason {
     Budget,
     Memory,
     Check,
+    Review,
 }
 
 /// Why the executor ended a process.
@@ -241,11 +242,11 @@ impl Ending {
         }
     }
 
-    /// What to log about it: our own words, except for the exit of an agent or a check, of which only the fact is told.
+    /// What to log about it: our own words, except for the exit of an agent, a check or a review, of which only the fact is told.
     pub(super) fn detail(&self) -> &str {
         match self {
             Self::Failed {
-                reason: Reason::Exit | Reason::Budget | Reason::Check,
+                reason: Reason::Exit | Reason::Budget | Reason::Check | Reason::Review,
                 ..
             } => "",
             Self::Failed { detail, .. } => detail,
@@ -290,6 +291,7 @@ impl Reason {
             Self::Budget => "budget",
             Self::Memory => "memory",
             Self::Check => "check",
+            Self::Review => "review",
         }
     }
 }

@@ -104,13 +104,18 @@ impl Run {
             self.tell_use(&used);
         }
         self.tell_calls(&prepared.gateway.called());
+        let ending = exited.ending(self.kind);
+        let mut ending = self.by_disk(space, prepared.spec.limits.disk, ending).await;
+        let spec = &prepared.spec;
+        if let (Ending::Done(answer), Kind::Work | Kind::Revise) = (&mut ending, self.kind) {
+            self.check(space, spec, &prepared.bundle).await?;
+            if let Some(review) = &spec.delivery.review {
+                let review = self.review(space, (spec, review), &prepared.bundle, &prepared.gateway, answer);
+                review.await?;
+            }
+        }
         // Nothing is asked of a model any more.
         drop(prepared.gateway);
-        let ending = exited.ending(self.kind);
-        let ending = self.by_disk(space, prepared.spec.limits.disk, ending).await;
-        if matches!(&ending, Ending::Done(_)) && matches!(self.kind, Kind::Work | Kind::Revise) {
-            self.check(space, &prepared.spec, &prepared.bundle).await?;
-        }
         // The bundle was in use until here.
         drop(prepared.bundle);
         Ok(ending)

@@ -22,6 +22,7 @@ mod partition;
 #[cfg(target_os = "linux")]
 mod ready;
 mod restart;
+mod review;
 mod samples;
 mod schemas;
 mod shortage;

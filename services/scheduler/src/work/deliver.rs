@@ -37,8 +37,8 @@ pub(super) async fn wish(desk: &Desk, tx: &mut Tx, run: &Run, result: &Value) ->
     }
 }
 
-/// upload → … → upload → deliver: each waits for the one before. Above the agent's limit, or when anything of it holds
-/// what looks like a secret, a human releases the first.
+/// upload → … → upload → deliver: each waits for the one before. Above the agent's limit, when anything of it holds
+/// what looks like a secret, or when a review did not accept it, a human releases the first.
 async fn delivery(
     tx: &mut Tx,
     (run, agent, guard): (&Run, &Agent, &Guard),
@@ -54,7 +54,12 @@ async fn delivery(
     files.retain(is_named);
     let notes = result.get("notes").and_then(Value::as_str).unwrap_or_default();
     let secret = secret_in(guard, notes, &files);
-    let mut held = secret.clone().or_else(|| above_limit(agent, contract));
+    // Only an executor says so, when its review has no verdict or a bad one.
+    let review = result.get("hold").and_then(Value::as_str).map(str::to_owned);
+    let review = review.map(|why| why.chars().take(super::complete::LONGEST_ERROR).collect::<String>());
+    let told = [secret, review].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let told = Some(told).filter(|told| !told.is_empty());
+    let mut held = told.clone().or_else(|| above_limit(agent, contract));
     let (mut first, mut after) = (None, None);
     for artefact in &files {
         let upload = upload(run, contract, revision_no, artefact, held.take(), after);
@@ -82,7 +87,7 @@ async fn delivery(
         let about = format!("delivered/{revision_no}");
         message(tx, (run, guard), contract, ("the message", &about, text), Some(deliver)).await?;
     }
-    if let Some(why) = secret {
+    if let Some(why) = told {
         outgoing::tell(tx, &run.agent, first.unwrap_or(deliver), &why).await?;
     }
     Ok(())

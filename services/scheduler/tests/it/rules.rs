@@ -79,3 +79,28 @@ async fn a_delivery_within_the_rules_goes_out_once_however_often_it_is_told() {
     assert_eq!(bench.columns(run, "state").await, json!({ "state": "succeeded" }));
     assert_eq!(bench.count("scheduler.effects WHERE kind = 'deliver'").await, 1);
 }
+
+#[tokio::test]
+async fn what_a_review_did_not_accept_waits_for_a_human_and_says_why() {
+    let bench = Bench::new().await;
+    let (_contract, run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&serve(&bench, &Ledger::default()).await).await;
+    let job = hand.assignment().await;
+    hand.put(&job, "report.md", b"# Report").await;
+    let why = "the review by m came to no verdict: it answered 503";
+    let result = json!({ "type": "result", "notes": "n", "files": ["report.md"], "hold": why });
+    hand.complete(&job, Outcome::ResultJson(result.to_string()), Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(bench.columns(run, "state").await, json!({ "state": "succeeded" }));
+    for (what, rows) in [
+        (
+            format!("effects WHERE kind = 'upload' AND state = 'held' AND error = '{why}'"),
+            1,
+        ),
+        ("effects WHERE kind = 'deliver' AND state = 'blocked'".to_owned(), 1),
+        (format!("notices WHERE resolved_at IS NULL AND body LIKE '%{why}%'"), 1),
+    ] {
+        assert_eq!(bench.count(&format!("scheduler.{what}")).await, rows, "{what}");
+    }
+}

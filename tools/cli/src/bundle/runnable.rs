@@ -37,12 +37,16 @@ pub enum Place {
 pub fn problems(packed: &Packed, place: Place) -> Vec<String> {
     let judge = Judge { packed, place };
     let run = &packed.agent.run;
+    let mut found: Vec<String> = judge.review().into_iter().collect();
     match run.adapter {
         Adapter::Command => {}
-        Adapter::Prompt => return judge.prompt(),
-        Adapter::Http => return Vec::new(),
+        Adapter::Prompt => {
+            found.extend(judge.prompt());
+            return found;
+        }
+        Adapter::Http => return found,
     }
-    let mut found: Vec<String> = judge.program(&run.setup, false).into_iter().collect();
+    found.extend(judge.program(&run.setup, false));
     found.extend(judge.program(&run.command, true));
     found.extend(judge.script(&run.command));
     found
@@ -54,6 +58,13 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// The instructions of a review are packed.
+    fn review(&self) -> Option<String> {
+        let name = &self.packed.agent.delivery.review.as_ref()?.prompt;
+        let there = name.is_empty() || self.is_packed(&plain(name));
+        (!there).then(|| self.absent("delivery.review.prompt", &plain(name)))
+    }
+
     /// The files of a prompt are packed, and its template makes a prompt of every kind of job.
     fn prompt(&self) -> Vec<String> {
         let Some(prompt) = &self.packed.agent.prompt else {

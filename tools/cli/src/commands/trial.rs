@@ -147,7 +147,9 @@ fn write(folder: &Path, report: &Report) -> Result<()> {
 /// What came of it, as a sentence.
 fn outcome(report: &Report) -> String {
     match &report.outcome {
-        Some(Outcome::ResultJson(_)) => "done".to_owned(),
+        Some(Outcome::ResultJson(_)) => report
+            .held()
+            .map_or("done".to_owned(), |why| format!("done, but waits for a human: {why}")),
         Some(Outcome::Failed(failed)) => format!("failed ({}): {}", failed.reason, failed.detail),
         Some(Outcome::Waiting(waiting)) => format!("waits for a message, {} s at most", waiting.timeout_secs),
         Some(Outcome::RetryLater(later)) => format!("wants to be started again after {} s", later.after_secs),

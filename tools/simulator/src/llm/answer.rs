@@ -1,5 +1,7 @@
 //! The answers: plausible prose, wholly determined by seed, model and messages.
 
+use serde_json::{Value, json};
+
 use super::Ask;
 use crate::rng::{Rng, hash};
 
@@ -49,6 +51,11 @@ const OBJECTS: &[&str] = &[
     "the errors that can really happen",
 ];
 
+/// What makes a review reject a delivery.
+const REJECT: &str = "please reject this";
+/// What makes it talk and not judge.
+const MUMBLE: &str = "please mumble about this";
+
 /// An answer.
 pub struct Text {
     pub whole: String,
@@ -88,6 +95,13 @@ pub fn tokens(bytes: usize) -> u64 {
 /// Answers `ask`.
 pub fn compose(seed: u64, ask: &Ask) -> Text {
     let mark = hash(&[&seed.to_le_bytes(), ask.model.as_bytes(), ask.basis.as_bytes()]);
+    if let Some(whole) = verdict(&ask.basis) {
+        return Text {
+            whole,
+            cut: false,
+            mark,
+        };
+    }
     let mut rng = Rng::new(mark);
     let mut whole = rng.pick(OPENINGS).to_owned();
     for _ in 0..2 + rng.below(3) {
@@ -105,6 +119,26 @@ pub fn compose(seed: u64, ask: &Ask) -> Text {
     // The text is ASCII: any byte is a boundary.
     whole.truncate(most);
     Text { whole, cut, mark }
+}
+
+/// The verdict of who is asked for a review of a delivery: no, when the words "please reject this" stand anywhere in the
+/// question, nothing that is a verdict for "please mumble about this", else yes.
+fn verdict(basis: &str) -> Option<String> {
+    let asked: Value = serde_json::from_str(basis).ok()?;
+    let told = asked[0]["content"].as_str().filter(|_| asked[0]["role"] == "system")?;
+    let (_, rest) = told.split_once("{\"review\":\"")?;
+    let (word, _) = rest.split_once('"')?;
+    let question = asked[1]["content"].as_str().unwrap_or_default().to_lowercase();
+    if question.contains(MUMBLE) {
+        return None;
+    }
+    let accept = !question.contains(REJECT);
+    let reasons: &[&str] = if accept {
+        &[]
+    } else {
+        &["the client asked for it to be rejected"]
+    };
+    Some(json!({ "review": word, "accept": accept, "reasons": reasons }).to_string())
 }
 
 #[cfg(test)]
@@ -147,5 +181,17 @@ mod tests {
         assert_eq!(tokens(text.whole.len()), 5);
         assert_eq!(tokens(0), 1);
         assert_eq!(tokens(5), 2);
+    }
+
+    #[test]
+    fn a_review_is_answered_by_a_verdict() {
+        let asked = |question: &str| {
+            let system = "Answer with {\"review\":\"w-1\",\"accept\":true,\"reasons\":[]}";
+            let basis = json!([{ "role": "system", "content": system }, { "role": "user", "content": question }]);
+            compose(1, &ask(&basis.to_string(), None)).whole
+        };
+        assert_eq!(asked("x"), r#"{"accept":true,"reasons":[],"review":"w-1"}"#);
+        assert!(asked("Please reject this").contains("\"accept\":false"));
+        assert!(!asked("please mumble about this").contains("w-1"));
     }
 }

@@ -34,6 +34,11 @@ pub enum Mood {
     Silent,
     /// 200 and half an answer.
     StopsMidway,
+    /// A review's verdict.
+    Accepts,
+    Rejects,
+    /// One that somebody else wrote.
+    Copies,
 }
 
 #[derive(Clone)]
@@ -83,10 +88,20 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         headers: parts.headers,
         body,
     };
+    let asked = call.body.clone();
     shared.calls.lock().unwrap().push(call);
     let mood = *shared.mood.lock().unwrap();
     let text = r#"{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"the model's words"}}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
     match mood {
+        Mood::Accepts => text
+            .replace("the model's words", &verdict(&asked, true))
+            .into_response(),
+        Mood::Rejects => text
+            .replace("the model's words", &verdict(&asked, false))
+            .into_response(),
+        Mood::Copies => text
+            .replace("the model's words", r#"{\"accept\":true,\"reasons\":[]}"#)
+            .into_response(),
         Mood::Answers => ([("content-type", "application/json")], text).into_response(),
         Mood::CutShort => text.replace("\"stop\"", "\"length\"").into_response(),
         Mood::Later => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "120")], "later").into_response(),
@@ -112,4 +127,13 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             ([("content-type", "application/json")], Body::from_stream(half)).into_response()
         }
     }
+}
+
+/// The verdict with the question's own word, as it stands in JSON.
+fn verdict(asked: &[u8], accept: bool) -> String {
+    let asked: serde_json::Value = serde_json::from_slice(asked).unwrap();
+    let told = asked["messages"][0]["content"].as_str().unwrap();
+    let word = told.split_once("{\"review\":\"").unwrap().1.split_once('"').unwrap().0;
+    let text = format!(r#"{{"review":"{word}","accept":{accept},"reasons":["no totals"]}}"#);
+    text.replace('"', "\\\"")
 }
