@@ -12,9 +12,7 @@ use crate::{Error, Tx, effects::millis, tx::exactly_one};
 mod lease;
 mod read;
 
-pub use lease::{
-    Caps, Expired, Renewed, Room, bring_forward, expire_leases, held_by, lease_next, renew, wake_waiting,
-};
+pub use lease::{Caps, Expired, Renewed, Room, bring_forward, expire_leases, held_by, lease_next, renew, wake_waiting};
 pub use read::{Filter, cancelled_among, get, last_work, list, oldest_queued};
 
 /// A job to be queued.

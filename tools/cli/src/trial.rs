@@ -20,8 +20,8 @@ use outbound::Url;
 use rpc::v1::complete_request::Outcome;
 use serde_json::{Value, json};
 
-pub(crate) use gate::Verdict;
 pub(crate) use errands::Errands;
+pub(crate) use gate::Verdict;
 pub(crate) use job::{Brief, Kind};
 pub(crate) use meter::Models;
 pub(crate) use usage::Spent;
