@@ -56,13 +56,15 @@ def events(job):
         text = (job.get("gig") or {}).get("description", "")
     else:
         yield {"type": "progress", "text": "asking the model"}
-        text = ask(job, f"Do this job of kind {kind}.")
+        text = ask(job, "Write a short cover letter." if kind == "propose" else f"Do this job of kind {kind}.")
     for file in job["attachments"]:
         text += f"\n\nRead {file['name']}: {len(content(file))} bytes."
     if kind == "reply":
         yield {"type": "result", "text": text}
+    elif kind == "propose" and "gateway" in job and job.get("bid"):
+        yield {"type": "result", "amount_usdc": job["bid"]["max_usdc"], "cover_letter": text[:2000]}
     elif kind == "propose":
-        yield {"type": "result", "decline": "this endpoint does not bid"}
+        yield {"type": "result", "decline": "without a model this endpoint does not bid"}
     else:
         yield {"type": "file", "name": "report.md", "text": text + "\n"}
         yield {"type": "result", "notes": "One report in Markdown, as asked for.", "files": ["report.md"]}

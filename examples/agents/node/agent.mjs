@@ -48,7 +48,7 @@ async function main() {
     const budget = job.gig?.budget_usdc;
     if (budget == null) return steward.result({ decline: "the gig names no budget" });
     const letter = await ask("Write a short cover letter for this gig.\n\n" + brief(job));
-    steward.result({ amount_usdc: String(budget), cover_letter: letter });
+    steward.result({ amount_usdc: String(job.bid?.max_usdc ?? budget), cover_letter: letter.slice(0, 2000) });
   } else {
     steward.progress("asking " + steward.MODEL);
     const text = await ask("Do this gig and answer with the finished report in Markdown.\n\n" + brief(job));

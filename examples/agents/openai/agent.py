@@ -41,7 +41,8 @@ def main():
             steward.result(decline="the gig names no budget")
             return
         letter = ask("Write a short cover letter for this gig.\n\n" + brief(job))
-        steward.result(amount_usdc=str(budget), cover_letter=letter)
+        most = (job.get("bid") or {}).get("max_usdc", budget)
+        steward.result(amount_usdc=str(most), cover_letter=letter[:2000])
     else:
         steward.progress("asking " + steward.MODEL)
         text = ask("Do this gig and answer with the finished report in Markdown.\n\n" + brief(job))

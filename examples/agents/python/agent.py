@@ -80,8 +80,10 @@ def propose(job):
         steward.result(decline="the gig names no budget")
         return
     price = (Decimal(str(budget)) * Decimal("0.9")).quantize(Decimal("0.01"))
+    limits = job.get("bid") or {"min_usdc": "1.00", "max_usdc": budget}
+    price = max(min(price, Decimal(str(limits["max_usdc"]))), Decimal(str(limits["min_usdc"])))
     letter = ask("Write a short cover letter for this gig.\n\n" + brief(job))
-    steward.result(amount_usdc=str(max(price, Decimal("1.00"))), cover_letter=letter, estimated_hours=2)
+    steward.result(amount_usdc=str(price), cover_letter=letter[:2000], estimated_hours=2)
 
 
 def main():

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::money::MicroUsdc;
 
 mod adapters;
+mod bids;
 mod check;
 pub mod credential;
 mod profile;
@@ -14,11 +15,15 @@ mod review;
 mod text;
 
 pub use adapters::{Adapter, Http, Prompt, endpoint};
+pub use bids::{Bidding, Mode, Write};
 pub use credential::Credential;
 pub use profile::{Work, is_address};
 pub use review::{OnReject, Review};
 
 use text::{duration, optional_usdc, permille, size, usdc};
+
+/// What one bid may cost in model calls when the file does not say.
+const FOR_A_BID: MicroUsdc = MicroUsdc(20_000);
 
 /// Why an agent file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -158,73 +163,6 @@ pub struct Profile {
     pub portfolio: Vec<String>,
 }
 
-/// Whether bids go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Gigs are not even scored.
-    Off,
-    /// Scored and priced, never sent.
-    Shadow,
-    /// Each bid waits for a human.
-    Ask,
-    /// Bids go out.
-    Auto,
-}
-
-impl Mode {
-    /// The word in the store and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Shadow => "shadow",
-            Self::Ask => "ask",
-            Self::Auto => "auto",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Off, Self::Shadow, Self::Ask, Self::Auto]
-            .into_iter()
-            .find(|mode| mode.name() == name)
-    }
-}
-
-/// Which gigs it bids on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bidding {
-    /// Whether bids go out. Absent: auto with `--simulated`, shadow in live mode.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// What it can do, as the marketplace's gigs name it.
-    pub skills: Vec<String>,
-    /// Categories it takes; empty means any.
-    pub categories: Vec<String>,
-    /// Least score for a bid, thousandths; written as a fraction.
-    #[serde(with = "permille")]
-    pub min_score: u32,
-    /// Never bid below this.
-    #[serde(with = "usdc")]
-    pub min_price_usdc: MicroUsdc,
-    /// Never bid above this; absent means no upper limit.
-    #[serde(with = "optional_usdc", skip_serializing_if = "Option::is_none")]
-    pub max_price_usdc: Option<MicroUsdc>,
-    /// Bids per day (UTC); absent: 10 in live mode, no limit with `--simulated`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_bids_per_day: Option<u32>,
-    /// Contracts in work at once, above which it does not bid; absent: 2 in live mode, no limit with `--simulated`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_open_contracts: Option<u32>,
-    /// A minijinja template file in the bundle; empty means the built-in letter.
-    pub cover_letter: String,
-    /// Words or phrases that make it refuse a gig, added to the built-in list.
-    pub refuse: Vec<String>,
-}
-
 /// What model calls may cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -235,6 +173,10 @@ pub struct Budget {
     /// Per agent and day (UTC), US dollars; absent: 5.0 in live mode, no limit with `--simulated`.
     #[serde(with = "optional_usdc", skip_serializing_if = "Option::is_none")]
     pub per_day_usd: Option<MicroUsdc>,
+    /// For one bid the agent writes itself, all attempts together, US dollars.
+    // What is as usual is left out, so that executors of the release before can read the file.
+    #[serde(with = "usdc", skip_serializing_if = "is_usual_for_a_bid")]
+    pub per_proposal_usd: MicroUsdc,
 }
 
 /// Which models it may use.
@@ -333,28 +275,12 @@ impl Default for Limits {
     }
 }
 
-impl Default for Bidding {
-    fn default() -> Self {
-        Self {
-            mode: None,
-            skills: Vec::new(),
-            categories: Vec::new(),
-            min_score: 600,
-            min_price_usdc: MicroUsdc(1_000_000),
-            max_price_usdc: None,
-            max_bids_per_day: None,
-            max_open_contracts: None,
-            cover_letter: String::new(),
-            refuse: Vec::new(),
-        }
-    }
-}
-
 impl Default for Budget {
     fn default() -> Self {
         Self {
             share_of_net: 250,
             per_day_usd: None,
+            per_proposal_usd: FOR_A_BID,
         }
     }
 }
@@ -366,6 +292,11 @@ impl Default for Models {
             allow: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_usual_for_a_bid(amount: &MicroUsdc) -> bool {
+    *amount == FOR_A_BID
 }
 
 /// Whether the file says how long an agent may be silent.

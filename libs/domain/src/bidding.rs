@@ -5,8 +5,10 @@ use serde::Serialize;
 
 use crate::{agent_file::Bidding, money::MicroUsdc};
 
+mod offer;
 mod refusal;
 
+pub use offer::{Answer, LONGEST_LETTER, Offer, SHORTEST_LETTER, bounds, write_by};
 pub use refusal::refused_for;
 
 /// Weight of each part of the score, thousandths; they add up to 1000.
@@ -20,6 +22,8 @@ const WEIGHTS: [(Part, u32); 5] = [
 
 /// Proposals on a gig that make one more nearly hopeless.
 const CROWD: u32 = 20;
+
+const NO_BUDGET: &str = "the gig names no budget";
 
 /// A part of the score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -109,30 +113,12 @@ fn full(load: Load) -> String {
 #[must_use]
 pub fn decide(gig: &Gig, rules: &Bidding, load: Load, now: DateTime<Utc>) -> Decision {
     let skip = |reason: String| Decision::Skip { reason, score: None };
-    if let Some(phrase) = refused_for(gig, &rules.refuse) {
-        return skip(format!("on the refusal list: {phrase}"));
+    if let Some(reason) = ruled_out(gig, rules, load, now) {
+        return skip(reason);
     }
-    if !rules.categories.is_empty() && !contains(&rules.categories, &gig.category) {
-        return skip(format!("category {:?} is not one of the agent's", gig.category));
-    }
-    let Some(budget) = gig.budget.filter(|budget| budget.0 > 0) else {
-        return skip("the gig names no budget".to_owned());
+    let Some(budget) = gig.budget else {
+        return skip(NO_BUDGET.to_owned());
     };
-    if budget < rules.min_price_usdc {
-        return skip(format!(
-            "budget {budget} is below the least price {}",
-            rules.min_price_usdc
-        ));
-    }
-    if gig.deadline.is_some_and(|deadline| deadline <= now) {
-        return skip("the deadline has passed".to_owned());
-    }
-    if rules.max_bids_per_day.is_some_and(|cap| load.bids_today >= cap) {
-        return skip(full(load));
-    }
-    if rules.max_open_contracts.is_some_and(|cap| load.open_contracts >= cap) {
-        return skip(format!("{} contracts are open, which is the cap", load.open_contracts));
-    }
     let score = score(gig, rules, budget, now);
     if score.total < rules.min_score {
         let reason = format!("score {} is below {}", score.total, rules.min_score);
@@ -141,14 +127,53 @@ pub fn decide(gig: &Gig, rules: &Bidding, load: Load, now: DateTime<Utc>) -> Dec
             score: Some(score),
         };
     }
-    let amount = rules.max_price_usdc.map_or(budget, |max| budget.min(max));
-    // Twenty-five USDC an hour is what the marketplace's own samples assume.
-    let estimated_hours = u32::try_from(amount.0.div_euclid(25_000_000) + 1).unwrap_or(1);
+    let amount = usual_price(budget, rules);
     Decision::Bid {
         score,
         amount,
-        estimated_hours,
+        estimated_hours: usual_hours(amount),
     }
+}
+
+/// Why there is no bid on a gig, whatever its score: refusals, categories, price limits, deadline, caps.
+#[must_use]
+pub fn ruled_out(gig: &Gig, rules: &Bidding, load: Load, now: DateTime<Utc>) -> Option<String> {
+    if let Some(phrase) = refused_for(gig, &rules.refuse) {
+        return Some(format!("on the refusal list: {phrase}"));
+    }
+    if !rules.categories.is_empty() && !contains(&rules.categories, &gig.category) {
+        return Some(format!("category {:?} is not one of the agent's", gig.category));
+    }
+    let Some(budget) = gig.budget.filter(|budget| budget.0 > 0) else {
+        return Some(NO_BUDGET.to_owned());
+    };
+    if budget < rules.min_price_usdc {
+        let least = rules.min_price_usdc;
+        return Some(format!("budget {budget} is below the least price {least}"));
+    }
+    if gig.deadline.is_some_and(|deadline| deadline <= now) {
+        return Some("the deadline has passed".to_owned());
+    }
+    if rules.max_bids_per_day.is_some_and(|cap| load.bids_today >= cap) {
+        return Some(full(load));
+    }
+    if rules.max_open_contracts.is_some_and(|cap| load.open_contracts >= cap) {
+        let open = load.open_contracts;
+        return Some(format!("{open} contracts are open, which is the cap"));
+    }
+    None
+}
+
+/// The price of a bid nobody thought about: the client's budget, within the agent's limits.
+#[must_use]
+pub fn usual_price(budget: MicroUsdc, rules: &Bidding) -> MicroUsdc {
+    rules.max_price_usdc.map_or(budget, |max| budget.min(max))
+}
+
+/// Hours named in a bid that names none: twenty-five USDC an hour is what the marketplace's own samples assume.
+#[must_use]
+pub fn usual_hours(amount: MicroUsdc) -> u32 {
+    u32::try_from(amount.0.div_euclid(25_000_000) + 1).unwrap_or(1)
 }
 
 fn score(gig: &Gig, rules: &Bidding, budget: MicroUsdc, now: DateTime<Utc>) -> Score {

@@ -109,6 +109,9 @@ pub fn sample(kind: &str) -> serde_json::Value {
         "attachments": [],
         "budget": { "llm_micro_usd": 9_000_000, "remaining_micro_usd": 8_750_000 },
     });
+    if kind == "propose" {
+        job["bid"] = json!({ "min_usdc": "1.00", "max_usdc": "45.00" });
+    }
     if kind == "revise" {
         let request = "Please add an example.";
         job["previous"] = json!({ "revision_no": 0, "notes": "Done.", "files": [file], "request": request });
@@ -130,6 +133,7 @@ fn seen(job: &serde_json::Value) -> serde_json::Value {
         "run_id",
         "attempt",
         "budget",
+        "bid",
     ] {
         all.insert(name.to_owned(), none.clone());
     }

@@ -66,6 +66,24 @@ pub struct Gig {
     pub first_seen_at: DateTime<Utc>,
 }
 
+impl From<Gig> for NewGig {
+    /// What is known of it, as it was told.
+    fn from(gig: Gig) -> Self {
+        Self {
+            agent: gig.agent,
+            external_id: gig.external_id,
+            title: gig.title,
+            description: gig.description,
+            category: gig.category,
+            skills: gig.skills,
+            budget: gig.budget_micro.map(MicroUsdc),
+            deadline: gig.deadline,
+            client_name: gig.client_name,
+            deliverables: gig.deliverables,
+        }
+    }
+}
+
 /// Keeps a gig, once. A repeat fills in what was not known; it overwrites nothing. Answers the id and whether it is new.
 ///
 /// # Errors
@@ -119,6 +137,28 @@ pub async fn get(store: &Store, id: Uuid) -> Result<Gig, Error> {
         id,
     )
     .fetch_optional(&store.pool)
+    .await?;
+    row.ok_or_else(|| Error::NotFound {
+        what: "gig",
+        key: id.to_string(),
+    })
+}
+
+/// One gig, as a transaction sees it.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none.
+pub async fn read(tx: &mut Tx, id: Uuid) -> Result<Gig, Error> {
+    let row = sqlx::query_as!(
+        Gig,
+        "-- gigs::read
+        SELECT id, agent, external_id, title, description, category, skills, budget_micro, deadline, client_name,
+               deliverables, first_seen_at
+        FROM scheduler.gigs
+        WHERE id = $1",
+        id,
+    )
+    .fetch_optional(tx.connection())
     .await?;
     row.ok_or_else(|| Error::NotFound {
         what: "gig",

@@ -9,6 +9,10 @@ use uuid::Uuid;
 
 use crate::{Error, Store, Tx, tx::exactly_one};
 
+mod writing;
+
+pub use writing::{Asked, Written, asked, write};
+
 /// A decision about a gig.
 #[derive(Debug, Clone)]
 pub struct NewProposal {
@@ -47,6 +51,8 @@ pub struct Proposal {
     pub agent: String,
     /// Where it stands.
     pub state: State,
+    /// Thousandths, where it got that far.
+    pub score_permille: Option<i32>,
     /// Why it was skipped, or why it waits.
     pub reason: Option<String>,
     /// The price.
@@ -67,6 +73,7 @@ struct Row {
     gig_external_id: String,
     agent: String,
     state: String,
+    score_permille: Option<i32>,
     reason: Option<String>,
     amount_micro: Option<i64>,
     cover_letter: Option<String>,
@@ -83,6 +90,7 @@ impl From<Row> for Proposal {
             gig_external_id: row.gig_external_id,
             agent: row.agent,
             state: State::from_name(&row.state),
+            score_permille: row.score_permille,
             reason: row.reason,
             amount_micro: row.amount_micro,
             cover_letter: row.cover_letter,
@@ -147,8 +155,8 @@ pub async fn of_gig(store: &Store, gig_id: Uuid) -> Result<Proposal, Error> {
     let row = sqlx::query_as!(
         Row,
         "-- proposals::of_gig
-        SELECT p.id, p.gig_id, g.external_id AS gig_external_id, p.agent, p.state, p.reason, p.amount_micro,
-               p.cover_letter, p.estimated_hours, p.external_id, p.created_at
+        SELECT p.id, p.gig_id, g.external_id AS gig_external_id, p.agent, p.state, p.score_permille, p.reason,
+               p.amount_micro, p.cover_letter, p.estimated_hours, p.external_id, p.created_at
         FROM scheduler.proposals AS p
         JOIN scheduler.gigs AS g ON g.id = p.gig_id
         WHERE p.gig_id = $1",
@@ -170,8 +178,8 @@ pub async fn lock_of_gig(tx: &mut Tx, gig_id: Uuid) -> Result<Option<Proposal>, 
     let row = sqlx::query_as!(
         Row,
         "-- proposals::lock_of_gig
-        SELECT p.id, p.gig_id, g.external_id AS gig_external_id, p.agent, p.state, p.reason, p.amount_micro,
-               p.cover_letter, p.estimated_hours, p.external_id, p.created_at
+        SELECT p.id, p.gig_id, g.external_id AS gig_external_id, p.agent, p.state, p.score_permille, p.reason,
+               p.amount_micro, p.cover_letter, p.estimated_hours, p.external_id, p.created_at
         FROM scheduler.proposals AS p
         JOIN scheduler.gigs AS g ON g.id = p.gig_id
         WHERE p.gig_id = $1

@@ -9,11 +9,13 @@ use uuid::Uuid;
 
 use crate::{Error, Tx, effects::millis, tx::exactly_one};
 
+mod bids;
 mod lease;
 mod read;
 
+pub use bids::{cancel_bids_of_agent, overdue_bids};
 pub use lease::{Caps, Expired, Renewed, Room, bring_forward, expire_leases, held_by, lease_next, renew, wake_waiting};
-pub use read::{Filter, cancelled_among, get, last_work, list, oldest_queued};
+pub use read::{Filter, cancelled_among, get, last_work, list, lock, oldest_queued};
 
 /// A job to be queued.
 #[derive(Debug, Clone)]

@@ -1,37 +1,35 @@
 //! From a gig to a decision: skip it, shadow it, hold a bid for a human, or have it sent.
 //!
 //! The rule itself is `domain::bidding`. What is added here: the agent's row is locked, so that caps counted in this
-//! transaction hold across replicas, and the decision and its effect are saved together.
+//! transaction hold across replicas, and the decision and its effect are saved together. A bid the agent writes itself
+//! takes the same way once it is written: see [`writing`].
 
-use std::time::Duration;
-
-use domain::agent_file::Mode;
+use domain::agent_file::{Mode, Write};
 use domain::bidding::{self, Decision, Score};
-use domain::effect::{Kind, key};
 use domain::money::MicroUsdc;
 use domain::proposal::State;
 use serde_json::{Value, json};
 use store::agents::Agent;
-use store::effects::{self, NewEffect};
 use store::gigs::{self, NewGig};
 use store::proposals::{self, NewProposal};
-use store::{Tx, agents, notices};
+use store::{Tx, agents};
 use uuid::Uuid;
 
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::metrics::BIDS;
-use crate::outgoing::{self, Guard};
-use crate::payload;
 
 pub mod letter;
 mod pause;
+mod place;
+pub mod writing;
 
 pub use pause::if_failing as pause_if_failing;
 
+use place::{Bid, Row};
+
 /// The reason of a proposal that is only watched; such ones count against no cap.
 pub const SHADOW: &str = "shadow";
-const WAITS: &str = "waits for approval";
 
 /// What was decided about a gig.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +40,8 @@ pub enum Verdict {
     Skipped(String),
     /// Scored and priced, never sent.
     Shadow,
+    /// Its agent is asked for the bid.
+    Asked,
     /// A bid waits for a human.
     Held,
     /// A bid is on its way.
@@ -78,22 +78,12 @@ pub async fn consider(
             amount,
             estimated_hours,
         } => {
-            let bid = Bid {
-                gig_id,
-                score,
-                amount,
-                hours: estimated_hours,
-            };
-            place(desk, tx, &agent, gig, bid, traceparent).await?
+            let (amount, hours) = (amount, estimated_hours);
+            let fresh = Fresh { gig_id, gig, score };
+            bid_on(desk, tx, &agent, fresh, (amount, hours), traceparent).await?
         }
     };
-    let decision = match &verdict {
-        Verdict::Bid => "bid",
-        Verdict::Held => "held",
-        Verdict::Shadow => "shadow",
-        Verdict::Skipped(_) | Verdict::Seen => "skipped",
-    };
-    metrics::counter!(BIDS, "decision" => decision).increment(1);
+    let decision = count(&verdict);
     tracing::info!(
         agent = agent.name,
         gig = gig.external_id,
@@ -118,7 +108,52 @@ async fn decide(tx: &mut Tx, agent: &Agent, gig: &NewGig, bids: u32) -> Result<D
         return Ok(skip("the agent is winding down"));
     }
     let (load, now) = proposals::load(tx, &agent.name).await?;
-    let known = bidding::Gig {
+    pause::tell_if_held(tx, agent, load).await?;
+    Ok(bidding::decide(&known(gig, bids), &agent.spec.bidding, load, now))
+}
+
+/// A gig that is bid on.
+struct Fresh<'a> {
+    gig_id: Uuid,
+    gig: &'a NewGig,
+    score: Score,
+}
+
+/// Asks the agent for its bid, where it writes its own and is not asked for too many already, else writes it.
+async fn bid_on(
+    desk: &Desk,
+    tx: &mut Tx,
+    agent: &Agent,
+    fresh: Fresh<'_>,
+    (amount, hours): (MicroUsdc, u32),
+    traceparent: Option<&str>,
+) -> Result<Verdict, Error> {
+    match agent.spec.bidding.write {
+        Write::Agent => {
+            if let Some(verdict) = writing::ask(tx, agent, &fresh, traceparent).await? {
+                return Ok(verdict);
+            }
+        }
+        Write::Template => writing::all_is_well(tx, &agent.name).await?,
+    }
+    let bid = Bid {
+        agent,
+        gig_id: fresh.gig_id,
+        gig: fresh.gig,
+        permille: fresh.score.total,
+        amount,
+        hours,
+        run_id: None,
+        traceparent,
+    };
+    let row = Row::New(proposal(fresh.gig_id, agent, State::Considered, Some(&fresh.score)));
+    let letter = place::from_template(tx, &bid).await?;
+    place::place(desk, tx, &bid, letter, row).await
+}
+
+/// The rule's own view of a gig.
+fn known(gig: &NewGig, bids: u32) -> bidding::Gig {
+    bidding::Gig {
         title: gig.title.clone(),
         description: gig.description.clone(),
         category: gig.category.clone(),
@@ -126,98 +161,19 @@ async fn decide(tx: &mut Tx, agent: &Agent, gig: &NewGig, bids: u32) -> Result<D
         budget: gig.budget,
         deadline: gig.deadline,
         proposals: bids,
-    };
-    pause::tell_if_held(tx, agent, load).await?;
-    Ok(bidding::decide(&known, &agent.spec.bidding, load, now))
+    }
 }
 
-struct Bid {
-    gig_id: Uuid,
-    score: Score,
-    amount: MicroUsdc,
-    hours: u32,
-}
-
-async fn place(
-    desk: &Desk,
-    tx: &mut Tx,
-    agent: &Agent,
-    gig: &NewGig,
-    bid: Bid,
-    traceparent: Option<&str>,
-) -> Result<Verdict, Error> {
-    let letter = write_letter(tx, agent, gig, &bid).await?;
-    let secret = Guard::within(desk, tx, agent).await?.text("the cover letter", &letter);
-    let (reason, verdict) = match (agent.mode, &secret) {
-        (Mode::Auto, None) => (None, Verdict::Bid),
-        (Mode::Auto | Mode::Ask, Some(why)) => (Some(why.as_str()), Verdict::Held),
-        (Mode::Ask, None) => (Some(WAITS), Verdict::Held),
-        (Mode::Shadow | Mode::Off, _) => (Some(SHADOW), Verdict::Shadow),
+fn count(verdict: &Verdict) -> &'static str {
+    let decision = match verdict {
+        Verdict::Bid => "bid",
+        Verdict::Held => "held",
+        Verdict::Shadow => "shadow",
+        Verdict::Asked => "asked",
+        Verdict::Skipped(_) | Verdict::Seen => "skipped",
     };
-    let considered = NewProposal {
-        reason: reason.map(str::to_owned),
-        amount: Some(bid.amount),
-        cover_letter: Some(letter.clone()),
-        estimated_hours: Some(bid.hours),
-        ..proposal(bid.gig_id, agent, State::Considered, Some(&bid.score))
-    };
-    let Some(proposal_id) = proposals::insert(tx, &considered).await? else {
-        return Ok(Verdict::Seen);
-    };
-    if verdict == Verdict::Shadow {
-        return Ok(verdict);
-    }
-    let propose = payload::Propose {
-        proposal_id,
-        gig_external_id: gig.external_id.clone(),
-        amount_micro: bid.amount.0,
-        cover_letter: letter,
-        estimated_hours: Some(bid.hours),
-    };
-    let effect = NewEffect {
-        agent: agent.name.clone(),
-        kind: Kind::Propose,
-        natural_key: key::propose(&gig.external_id),
-        held: reason.map(str::to_owned),
-        after: None,
-        payload: payload::to_value(&propose),
-        gig_id: Some(bid.gig_id),
-        contract_id: None,
-        run_id: None,
-        worth: MicroUsdc(bid.amount.0 / 1000 * i64::from(bid.score.total)),
-        pause: Duration::ZERO,
-        traceparent: traceparent.map(str::to_owned),
-    };
-    let id = effects::insert(tx, &effect).await?;
-    if let Some(why) = &secret {
-        outgoing::tell(tx, &agent.name, id, why).await?;
-    }
-    Ok(verdict)
-}
-
-/// The agent's own letter where it has one that works, else the built-in one and a notice.
-async fn write_letter(tx: &mut Tx, agent: &Agent, gig: &NewGig, bid: &Bid) -> Result<String, Error> {
-    let about = letter::About {
-        gig,
-        skills: &agent.spec.bidding.skills,
-        name: &agent.spec.profile.name,
-        amount: bid.amount,
-        hours: bid.hours,
-    };
-    let Some(own) = &agent.cover_letter else {
-        return letter::write(letter::BUILT_IN, &about);
-    };
-    match letter::write(own, &about) {
-        Ok(text) => {
-            notices::resolve(tx, "cover_letter", &agent.name).await?;
-            Ok(text)
-        }
-        Err(error) => {
-            let body = format!("{}: {error}; the built-in letter was used", agent.name);
-            notices::raise(tx, "cover_letter", &agent.name, &body).await?;
-            letter::write(letter::BUILT_IN, &about)
-        }
-    }
+    metrics::counter!(BIDS, "decision" => decision).increment(1);
+    decision
 }
 
 fn proposal(gig_id: Uuid, agent: &Agent, state: State, score: Option<&Score>) -> NewProposal {

@@ -94,6 +94,15 @@ impl Job {
         placed.into_iter().map(|(_, input)| input).collect()
     }
 
+    /// What a bid may ask for.
+    fn bid(&self) -> Value {
+        let budget = self.gig.as_ref().and_then(|gig| gig.budget_micro).map(MicroUsdc);
+        match domain::bidding::bounds(budget, &self.spec.bidding) {
+            Some((least, most)) => json!({ "min_usdc": least.to_string(), "max_usdc": most.to_string() }),
+            None => Value::Null,
+        }
+    }
+
     /// What it pays: the contract's amount, or the gig's budget.
     #[must_use]
     pub fn amount(&self) -> MicroUsdc {
@@ -141,6 +150,9 @@ pub fn write(run: &Run, job: &Job, budget: i64, remaining: i64) -> anyhow::Resul
         });
     } else if let Some(request) = &run.request {
         value["request"] = request.clone().into();
+    }
+    if run.kind == Kind::Propose {
+        value["bid"] = job.bid();
     }
     if run.machine.failures > 0
         && let Some(error) = &run.error

@@ -92,7 +92,7 @@ pub(crate) fn describe() {
     for class in ["search", "confirm", "propose", "upload", "message", "deliver"] {
         metrics::counter!(REQUESTS, "class" => class).increment(0);
     }
-    for decision in ["bid", "held", "shadow", "skipped"] {
+    for decision in ["asked", "bid", "held", "shadow", "skipped"] {
         metrics::counter!(BIDS, "decision" => decision).increment(0);
     }
     for kind in ["transient", "failed", "dead"] {

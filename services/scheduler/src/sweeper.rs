@@ -1,9 +1,10 @@
-//! Finds what nobody finished: leases that ended, waits that are over. Cheap when there is nothing.
+//! Finds what nobody finished: leases that ended, waits that are over, bids nobody wrote. Cheap when there is nothing.
 
 use std::sync::Arc;
 
 use store::{effects, runs};
 
+use crate::bidding::writing;
 use crate::courier;
 use crate::desk::Desk;
 use crate::error::Error;
@@ -33,6 +34,11 @@ pub async fn sweep(desk: &Desk) -> Result<(), Error> {
         let expired = runs::expire_leases(tx).await?;
         for run in expired.iter().filter(|run| run.parked) {
             let reason = format!("run {} lost its executor too often", run.id);
+            if run.is_bid {
+                let run = runs::lock(tx, run.id).await?;
+                writing::give_up(desk, tx, &run, &reason).await?;
+                continue;
+            }
             store::notices::raise(tx, "run", &run.id.to_string(), &reason).await?;
             crate::bidding::pause_if_failing(tx, &run.agent, desk.config.runs.pause_bidding_after).await?;
         }
@@ -44,6 +50,10 @@ pub async fn sweep(desk: &Desk) -> Result<(), Error> {
         }
         Ok((expired, woken, effects))
     })?;
+    if writing::sweep(desk).await? {
+        desk.wake.wake(Topic::Dispatch);
+        desk.wake.wake(Topic::Courier);
+    }
     if !expired.is_empty() {
         tracing::warn!(
             runs = expired.len(),

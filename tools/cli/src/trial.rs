@@ -161,7 +161,7 @@ impl Trial {
         parts::stop(&mut executor).await;
         let ended = ended?;
         let mut report = Report {
-            outcome: ended.request.outcome,
+            outcome: self.brief.judged(agent, ended.request.outcome),
             files: ended.files,
             log: ended.request.log_tail,
             took: began.elapsed(),

@@ -52,11 +52,17 @@ fn main() -> Result<()> {
     };
     say(match kind {
         "reply" => format!(r#"{{"type":"result","text":{}}}"#, json::quote(&answer)),
-        "propose" => format!(
-            r#"{{"type":"result","amount_usdc":{},"cover_letter":{}}}"#,
-            json::quote(gig.get("budget_usdc").text()),
-            json::quote(&answer)
-        ),
+        "propose" => {
+            let most = match job.get("bid").get("max_usdc").text() {
+                "" => gig.get("budget_usdc").text(),
+                most => most,
+            };
+            format!(
+                r#"{{"type":"result","amount_usdc":{},"cover_letter":{}}}"#,
+                json::quote(most),
+                json::quote(&answer.chars().take(2000).collect::<String>())
+            )
+        }
         _ => {
             fs::write(format!("{}/report.md", path("STEWARD_OUT")?), answer + "\n")?;
             r#"{"type":"result","notes":"One report in Markdown, as asked for.","files":["report.md"]}"#.to_owned()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AgentFile, adapters, credential};
+use super::{AgentFile, Write, adapters, credential};
 
 /// Longest attempt.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -50,16 +50,7 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     credential::problems(file.run.adapter, &file.network.credential, &mut found);
     checks(&file.delivery.checks, &mut found);
     review(file, &mut found);
-    if file
-        .bidding
-        .max_price_usdc
-        .is_some_and(|max| max < file.bidding.min_price_usdc)
-    {
-        found.push("bidding.max_price_usdc is below bidding.min_price_usdc".to_owned());
-    }
-    if file.bidding.min_price_usdc.0 <= 0 {
-        found.push("bidding.min_price_usdc must be above 0".to_owned());
-    }
+    bids(file, &mut found);
     if file.models.default.is_empty() {
         found.push("models.default is empty: name a model".to_owned());
     }
@@ -85,6 +76,23 @@ fn run(file: &AgentFile, found: &mut Vec<String>) {
     }
     if file.run.idle.is_zero() || file.run.idle > file.run.timeout {
         found.push("run.idle must be above 0 and at most run.timeout".to_owned());
+    }
+}
+
+fn bids(file: &AgentFile, found: &mut Vec<String>) {
+    if file
+        .bidding
+        .max_price_usdc
+        .is_some_and(|max| max < file.bidding.min_price_usdc)
+    {
+        found.push("bidding.max_price_usdc is below bidding.min_price_usdc".to_owned());
+    }
+    if file.bidding.min_price_usdc.0 <= 0 {
+        found.push("bidding.min_price_usdc must be above 0".to_owned());
+    }
+    let (bid, day) = (file.budget.per_proposal_usd, file.budget.per_day_usd);
+    if bid.0 < 0 || day.is_some_and(|day| bid > day) && file.bidding.write == Write::Agent {
+        found.push("budget.per_proposal_usd must be at least 0 and at most budget.per_day_usd".to_owned());
     }
 }
 

@@ -54,6 +54,37 @@ fn a_file_kept_as_json_reads_back() {
 }
 
 #[test]
+fn who_writes_the_bids_is_kept_only_where_it_is_said() {
+    let usual = AgentFile::parse(MINIMAL).unwrap();
+    assert_eq!(
+        (usual.bidding.write, usual.budget.per_proposal_usd),
+        (Write::Template, MicroUsdc(20_000))
+    );
+    let kept = serde_json::to_value(&usual).unwrap();
+    assert!(
+        kept["bidding"].get("write").is_none() && kept["budget"].get("per_proposal_usd").is_none(),
+        "an executor of the release before reads it: {kept}"
+    );
+    let text = format!("{MINIMAL}[bidding]\nwrite = \"agent\"\n[budget]\nper_proposal_usd = 0.05\n");
+    let own = AgentFile::parse(&text).unwrap();
+    assert_eq!(
+        (own.bidding.write, own.budget.per_proposal_usd),
+        (Write::Agent, MicroUsdc(50_000))
+    );
+    let kept = serde_json::to_value(&own).unwrap();
+    assert_eq!(serde_json::from_value::<AgentFile>(kept).unwrap(), own);
+    let dearer = text.replace("= 0.05", "= 0.05\nper_day_usd = 0.04");
+    for (wrong, word) in [
+        (text.replace("0.05", "-0.05"), "budget.per_proposal_usd"),
+        (dearer, "budget.per_proposal_usd"),
+        (text.replace("\"agent\"", "\"me\""), "write"),
+    ] {
+        let error = AgentFile::parse(&wrong).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
 fn hosts_are_written_in_full_and_never_as_patterns() {
     let with = |place: &str| AgentFile::parse(&format!("{MINIMAL}[network]\nallow = [{place:?}]\n"));
     for place in ["api.example.org:443", "8.8.8.8:53", "[2606:4700::1111]:443"] {

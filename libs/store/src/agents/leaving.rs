@@ -3,7 +3,7 @@
 use domain::agent_file::Mode;
 
 use super::{lock, set_mode};
-use crate::{Error, Store, Tx, effects, notices, proposals};
+use crate::{Error, Store, Tx, effects, notices, proposals, runs};
 
 /// Kind of the notice that an agent's bidding was paused. That it was resolved is when counting began anew.
 pub const PAUSED: &str = "bidding_paused";
@@ -118,6 +118,7 @@ pub async fn leave(tx: &mut Tx, name: &str) -> Result<(), Error> {
     .await?;
     // A bid that waits for its approval too.
     effects::cancel_unsent_of_agent(tx, name, &[], LEFT).await?;
+    runs::cancel_bids_of_agent(tx, name, LEFT).await?;
     proposals::skip_unsent_of_agent(tx, name, LEFT).await?;
     notices::resolve(tx, PAUSED, name).await?;
     notices::resolve(tx, super::RESTS, name).await?;

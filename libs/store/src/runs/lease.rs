@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::leasing::{self, Candidate, Claim, Group};
-use domain::run::MAX_LOST_LEASES;
+use domain::run::{Kind, MAX_LOST_LEASES};
 use uuid::Uuid;
 
 use super::{Run, read};
@@ -20,6 +20,8 @@ pub struct Expired {
     pub id: Uuid,
     /// Whose.
     pub agent: String,
+    /// It was to write a bid.
+    pub is_bid: bool,
     /// It lost too many leases and waits for a human now.
     pub parked: bool,
 }
@@ -293,7 +295,7 @@ pub async fn expire_leases(tx: &mut Tx) -> Result<Vec<Expired>, Error> {
             error = 'the executor stopped answering', updated_at = now(), updated_by = $2
         FROM gone
         WHERE r.id = gone.id AND r.state = 'leased'
-        RETURNING r.id, r.agent, r.state",
+        RETURNING r.id, r.agent, r.state, r.kind",
         i32::try_from(MAX_LOST_LEASES).unwrap_or(i32::MAX),
         tx.name,
     )
@@ -304,6 +306,7 @@ pub async fn expire_leases(tx: &mut Tx) -> Result<Vec<Expired>, Error> {
         .map(|row| Expired {
             id: row.id,
             agent: row.agent,
+            is_bid: row.kind == Kind::Propose.name(),
             parked: row.state == "parked",
         })
         .collect())

@@ -98,7 +98,10 @@ impl TryFrom<Row> for Run {
 }
 
 /// One run, locked for the rest of the transaction.
-pub(super) async fn lock(tx: &mut Tx, id: Uuid) -> Result<Run, Error> {
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none.
+pub async fn lock(tx: &mut Tx, id: Uuid) -> Result<Run, Error> {
     let row = sqlx::query_as!(
         Row,
         "-- runs::lock

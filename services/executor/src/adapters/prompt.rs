@@ -68,8 +68,15 @@ impl Asked<'_> {
             }
             Kind::Reply => json!({ "type": "result", "text": answer }),
             Kind::Propose => {
-                let amount = &job["gig"]["budget_usdc"];
-                json!({ "type": "result", "amount_usdc": amount, "cover_letter": answer })
+                // What may be asked for at most; a job of the release before names only the budget.
+                let most = &job["bid"]["max_usdc"];
+                let amount = if most.is_null() {
+                    &job["gig"]["budget_usdc"]
+                } else {
+                    most
+                };
+                let letter: String = answer.chars().take(domain::bidding::LONGEST_LETTER).collect();
+                json!({ "type": "result", "amount_usdc": amount, "cover_letter": letter })
             }
         };
         voice.say(&result)?;

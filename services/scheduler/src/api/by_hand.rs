@@ -13,6 +13,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::Api;
+use crate::bidding::writing;
 use crate::contracts;
 use crate::error::{Error, of_store};
 use crate::outgoing::{self, Guard};
@@ -82,8 +83,15 @@ impl Api {
     pub(super) async fn call_off(&self, run: Uuid, actor: &str, reason: &str) -> Result<(), Status> {
         let reason = if reason.is_empty() { "no reason given" } else { reason };
         let attempt = run_tx!(self.desk.store, "run_cancel", Error, |tx| {
+            let why = format!("called off by hand: {reason}");
+            let row = runs::lock(tx, run).await?;
+            if row.kind == domain::run::Kind::Propose && !row.machine.state.is_closed() {
+                writing::give_up(&self.desk, tx, &row, &why).await?;
+                audit::record(tx, actor, "runs.cancel", &run.to_string(), Some(reason)).await?;
+                return Ok(row.machine.attempt);
+            }
             let note = Note {
-                error: Some(format!("called off by hand: {reason}")),
+                error: Some(why),
                 ..Note::default()
             };
             let policy = self.desk.config.runs.policy();
@@ -94,7 +102,7 @@ impl Api {
             })?;
             audit::record(tx, actor, "runs.cancel", &run.to_string(), Some(reason)).await?;
             store::notices::resolve(tx, "run", &run.to_string()).await?;
-            if let Some(contract) = runs::contract_of(tx, run).await? {
+            if let Some(contract) = row.contract_id {
                 let why = format!(
                     "its work was called off by hand ({reason}); `steward contracts retry {contract}` starts it"
                 );

@@ -8,7 +8,7 @@ use rpc::error::{Code, status};
 use rpc::v1::{BeginMaintenanceRequest, MaintenanceWindow, SetAgentActivityRequest, SetAgentActivityResponse};
 use store::agents::{self, Activity};
 use store::maintenance::{self, Window};
-use store::{audit, effects, observations, proposals, run_tx};
+use store::{audit, effects, observations, proposals, run_tx, runs};
 use tonic::Status;
 
 use super::{Api, shapes};
@@ -49,6 +49,7 @@ impl Api {
             let changed = agents::set_activity(tx, name, activity, reason).await?;
             let called_off = if activity == Activity::WindingDown {
                 let called_off = effects::cancel_unsent_of_agent(tx, name, &[Kind::Propose], WINDING_DOWN).await?;
+                runs::cancel_bids_of_agent(tx, name, WINDING_DOWN).await?;
                 proposals::skip_unsent_of_agent(tx, name, WINDING_DOWN).await?;
                 called_off
             } else {

@@ -2,6 +2,7 @@
 //!
 //! The gig's text comes from strangers: it is only ever a value, never a template, and rendering is bounded by fuel.
 
+use domain::bidding;
 use domain::money::MicroUsdc;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
@@ -12,9 +13,9 @@ use crate::error::Error;
 /// The letter of agents that bring none.
 pub const BUILT_IN: &str = include_str!("../../templates/cover_letter.txt");
 /// What the marketplace takes, in characters.
-pub const SHORTEST: usize = 20;
+pub const SHORTEST: usize = bidding::SHORTEST_LETTER;
 /// What the marketplace takes, in characters.
-pub const LONGEST: usize = 2000;
+pub const LONGEST: usize = bidding::LONGEST_LETTER;
 /// Instructions one letter may use: thousands of lines, and no endless loop.
 const FUEL: u64 = 50_000;
 /// A template longer than this is no letter.

@@ -128,6 +128,10 @@ async fn gig_posted(tx: &mut Tx, occasion: &Occasion<'_>, gig: GigPosted) -> Res
         Verdict::Seen => outcome("seen before"),
         Verdict::Skipped(reason) => outcome(&format!("skipped: {reason}")),
         Verdict::Shadow => outcome("shadow bid"),
+        Verdict::Asked => Done {
+            topics: vec![Topic::Dispatch],
+            ..outcome("bid being written")
+        },
         Verdict::Held => outcome("bid held"),
         Verdict::Bid => Done {
             topics: vec![Topic::Courier],

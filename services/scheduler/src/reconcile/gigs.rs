@@ -70,8 +70,10 @@ impl Reader {
             if verdict != Verdict::Seen {
                 tracing::info!(agent, gig = gig.id, "a read told of a gig no webhook had");
             }
-            if verdict == Verdict::Bid {
-                self.desk.wake.wake(Topic::Courier);
+            match verdict {
+                Verdict::Bid => self.desk.wake.wake(Topic::Courier),
+                Verdict::Asked => self.desk.wake.wake(Topic::Dispatch),
+                _ => {}
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{NaiveTime, Utc};
 use domain::money::MicroUsdc;
-use domain::run::{Command, State};
+use domain::run::{Command, Kind, State};
 use rpc::error::{Code, reason};
 use rpc::v1::scheduler_message::Kind as Say;
 use rpc::v1::{Assignment, SchedulerMessage};
@@ -14,6 +14,7 @@ use tonic::Status;
 use tracing::Instrument as _;
 
 use super::{Floor, close, complete};
+use crate::bidding::writing::{self, Begin};
 use crate::error::Error;
 use crate::jobs::{self, Job};
 use crate::wake::Topic;
@@ -48,6 +49,9 @@ enum Not {
     /// What came with a message is on its way.
     #[error("files of the client are on their way: it goes on when they are here, or soon without them")]
     Files,
+    /// What it would ask.
+    #[error("the agent's models cannot be called: the bid is written when they can")]
+    Models,
     /// The executor left.
     #[error("the executor left")]
     Left,
@@ -105,10 +109,17 @@ pub(super) async fn assign(floor: Floor, run: Run, out: mpsc::Sender<Result<Sche
 
 async fn prepare(floor: &Floor, run: &Run) -> Result<Assignment, Not> {
     files_are_here(floor, run).await?;
+    if run.kind == Kind::Propose {
+        match writing::begin(&floor.desk, run).await? {
+            Begin::Now => {}
+            Begin::Later => return Err(Not::Models),
+            Begin::Never => return Err(Not::Lost),
+        }
+    }
     let job = Job::load(floor, run).await?;
     let costs = floor.billing.costs(&[job.subject()]).await?;
     let spent = costs.get(&job.subject()).copied().unwrap_or(0);
-    let budget = budget(floor, &job);
+    let budget = budget(floor, run, &job);
     let timeout = u32::try_from(run.timeout_secs).unwrap_or(0);
     let expires_at = Utc::now() + chrono::Duration::seconds(i64::from(timeout)) + AFTER_TIMEOUT;
     let asked = (budget - spent).max(0);
@@ -175,8 +186,12 @@ async fn has_money(floor: &Floor, run: &Run) -> Result<(), Not> {
     Ok(())
 }
 
-/// The share of the net price that may go to model calls, micro US dollars; a coin counts as a dollar.
-fn budget(floor: &Floor, job: &Job) -> i64 {
+/// The share of the net price that may go to model calls, micro US dollars; a coin counts as a dollar. A bid has a sum of
+/// its own.
+fn budget(floor: &Floor, run: &Run, job: &Job) -> i64 {
+    if run.kind == Kind::Propose {
+        return job.spec.budget.per_proposal_usd.0;
+    }
     let gross = job.amount();
     let fee = gross.permille(floor.desk.config.marketplace.fee_permille);
     let net = MicroUsdc(gross.0.saturating_sub(fee.0));
@@ -192,11 +207,16 @@ async fn give_back(floor: &Floor, run: &Run, why: &Not) {
         Not::Today => Some(Command::PutOff(until_midnight())),
         Not::Promised => Some(Command::PutOff(PROMISED)),
         Not::Files => Some(Command::PutOff(ON_THEIR_WAY)),
+        Not::Models => Some(Command::PutOff(OUTAGE)),
         Not::Left => Some(Command::HandOver),
         Not::Lost => None,
     };
     if let Some(command) = command {
         queue_again(floor, run, why, &command).await;
+    }
+    if run.kind == Kind::Propose {
+        // It may have been called off, and its bid left to the template.
+        floor.desk.wake.wake(Topic::Courier);
     }
     close::close(floor, run.id, run.machine.attempt).await;
 }

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::assign::OUTAGE;
 use super::{Floor, close, deliver, events, rules};
+use crate::bidding::writing;
 use crate::error::Error;
 use crate::payload;
 use crate::wake::Topic;
@@ -68,17 +69,7 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         let printed = store::run_events::printed(tx, run, attempt).await?;
         let text = outcome_text(&command, &note, untold(&request.log_tail, &printed));
         store::run_events::append(tx, run, attempt, LAST_SEQ, "outcome", &text).await?;
-        if step.run.state.is_closed() {
-            store::notices::resolve(tx, LATE, &run.to_string()).await?;
-        }
-        if command == Command::Succeed
-            && let Some(result) = &note.result
-        {
-            deliver::wish(&floor.desk, tx, &row, result).await?;
-        }
-        if step.parked {
-            park(floor, tx, &row, note.error.as_deref()).await?;
-        }
+        follow(floor, tx, &row, (&command, &step, &note)).await?;
         Ok(Some((row, step)))
     });
     match taken {
@@ -97,6 +88,32 @@ pub(super) async fn complete(floor: &Floor, request: CompleteRequest) -> Result<
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What becomes rows because of how an attempt ended.
+async fn follow(
+    floor: &Floor,
+    tx: &mut Tx,
+    run: &Run,
+    (command, step, note): (&Command, &Step, &Note),
+) -> Result<(), Error> {
+    match (run.kind, command) {
+        (Kind::Propose, Command::CannotDo) => return writing::cannot(&floor.desk, tx, run, note).await,
+        (Kind::Propose, _) => return writing::ended(&floor.desk, tx, run, step, note).await,
+        (_, Command::Succeed) => {
+            if let Some(result) = &note.result {
+                deliver::wish(&floor.desk, tx, run, result).await?;
+            }
+        }
+        _ => {}
+    }
+    if step.run.state.is_closed() {
+        store::notices::resolve(tx, LATE, &run.id.to_string()).await?;
+    }
+    if step.parked {
+        park(floor, tx, run, note.error.as_deref()).await?;
+    }
+    Ok(())
 }
 
 fn translate(outcome: &Outcome) -> Result<(Command, Note), Status> {
@@ -196,9 +213,12 @@ async fn keep_deadline(tx: &mut Tx, run: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tells people that a run is parked, and why.
+/// Tells people that a run is parked, and why. One that was to write a bid is called off instead.
 pub(super) async fn park(floor: &Floor, tx: &mut Tx, run: &Run, why: Option<&str>) -> Result<(), Error> {
     let why = why.unwrap_or("it failed too often");
+    if run.kind == Kind::Propose {
+        return writing::give_up(&floor.desk, tx, run, why).await;
+    }
     let reason = format!("the {} run of {} is parked: {why}", run.kind.name(), run.agent);
     if let Some(contract) = run.contract_id {
         store::contracts::set_attention(tx, contract, Some(&reason)).await?;
@@ -216,7 +236,7 @@ async fn after(floor: &Floor, run: &Run, step: &Step, duration_ms: u64) {
         duration_ms, "an attempt ended"
     );
     close::close(floor, run.id, run.machine.attempt).await;
-    if run.kind == Kind::Work || run.kind == Kind::Revise {
+    if run.kind != Kind::Reply {
         floor.desk.wake.wake(Topic::Courier);
     }
     floor.desk.wake.wake(Topic::Dispatch);

@@ -33,6 +33,7 @@ pub(super) async fn wish(desk: &Desk, tx: &mut Tx, run: &Run, result: &Value) ->
     match run.kind {
         Kind::Work | Kind::Revise => delivery(tx, (run, &agent, &guard), &contract, result).await,
         Kind::Reply => reply(tx, (run, &guard), &contract, result).await,
+        // Its result has a way of its own.
         Kind::Propose => Ok(()),
     }
 }

@@ -1,8 +1,8 @@
-//! The gate before a delivery is wished for: what the marketplace would refuse fails the attempt, which says why, so that
-//! the next one can do better.
+//! The gate before a delivery or a bid is wished for: what the marketplace would refuse fails the attempt, which says why,
+//! so that the next one can do better.
 
 use domain::deliverable::{self, File, HEAD, Limits};
-use domain::run::Command;
+use domain::run::{Command, Kind};
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
 use store::artefacts::{self, Artefact};
@@ -10,6 +10,7 @@ use store::runs::{self, Note};
 use uuid::Uuid;
 
 use super::Floor;
+use crate::bidding::writing;
 use crate::error::Error;
 use crate::objects::{self, Folder, Objects};
 
@@ -32,8 +33,17 @@ pub(super) async fn judge(
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    if command != Command::Succeed || names.is_empty() {
-        return Ok((command, note));
+    let may_be_a_bid = match command {
+        Command::Wait(_) => true,
+        Command::Succeed => names.is_empty(),
+        _ => return Ok((command, note)),
+    };
+    if may_be_a_bid {
+        let row = runs::get(&floor.desk.store, run).await.map_err(Error::from)?;
+        return match row.kind {
+            Kind::Propose => Ok(writing::judge(&floor.desk, &row, (command, note)).await?),
+            _ => Ok((command, note)),
+        };
     }
     let files = store::run_tx!(floor.desk.store, "delivery_rules", Error, |tx| {
         // Who holds it no more is told so where the completion is taken in.

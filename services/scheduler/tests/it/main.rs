@@ -9,6 +9,7 @@ mod api;
 mod approvals;
 mod assignments;
 mod attachments;
+mod bids;
 mod budget;
 mod by_hand;
 mod canary;

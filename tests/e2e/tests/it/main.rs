@@ -3,6 +3,7 @@
 
 mod agents;
 mod answers;
+mod bids;
 mod budget;
 mod crashes;
 mod crowd;

@@ -97,7 +97,7 @@ impl Floor {
             kind: brief.kind.name().to_owned(),
             agent: packed.agent.name.clone(),
             bundle_sha256: packed.sha256.clone(),
-            job_json: brief.job(&run_id, budget).to_string(),
+            job_json: brief.job_for(&packed.agent, &run_id, budget).to_string(),
             agent_spec_json: spec.to_string(),
             timeout_secs: seconds(timeout),
             idle_secs: seconds(idle),

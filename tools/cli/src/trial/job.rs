@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use domain::agent_file::AgentFile;
+use domain::bidding::{self, Answer};
 use domain::money::MicroUsdc;
-use rpc::v1::InputFile;
+use rpc::v1::complete_request::Outcome;
+use rpc::v1::{Failed, InputFile};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -140,14 +142,56 @@ impl Brief {
         })
     }
 
-    /// What model calls may cost: the agent's share of the net price.
+    /// What model calls may cost: the agent's share of the net price, or what it has for a bid.
     pub(crate) fn budget(&self, agent: &AgentFile) -> i64 {
+        if self.kind == Kind::Propose {
+            return agent.budget.per_proposal_usd.0;
+        }
         let price = self.amount();
         price.permille(1000 - FEE).permille(agent.budget.share_of_net).0
     }
 
+    /// The job file of this agent.
+    pub(crate) fn job_for(&self, agent: &AgentFile, run_id: &str, budget: i64) -> Value {
+        let mut job = self.job(run_id, budget);
+        if self.kind == Kind::Propose {
+            job["bid"] = match bidding::bounds(self.client_budget(), &agent.bidding) {
+                Some((least, most)) => json!({ "min_usdc": least.to_string(), "max_usdc": most.to_string() }),
+                None => Value::Null,
+            };
+        }
+        job
+    }
+
+    /// What came of it, as a scheduler sees it: a bid that could not go out is none.
+    pub(crate) fn judged(&self, agent: &AgentFile, outcome: Option<Outcome>) -> Option<Outcome> {
+        let Some(Outcome::ResultJson(text)) = &outcome else {
+            return outcome;
+        };
+        if self.kind != Kind::Propose {
+            return outcome;
+        }
+        let result: Value = serde_json::from_str(text).unwrap_or_default();
+        let problems = match Answer::read(&result) {
+            Ok(Answer::Offer(offer)) => offer.problems(self.client_budget(), &agent.bidding),
+            Ok(Answer::Decline(_)) => Vec::new(),
+            Err(why) => vec![why],
+        };
+        if problems.is_empty() {
+            return outcome;
+        }
+        Some(Outcome::Failed(Failed {
+            reason: "bid".to_owned(),
+            detail: problems.join("; "),
+        }))
+    }
+
+    fn client_budget(&self) -> Option<MicroUsdc> {
+        self.gig["budget_usdc"].as_str()?.parse().ok()
+    }
+
     /// The job file, and what lies in the workspace.
-    pub(crate) fn job(&self, run_id: &str, budget: i64) -> Value {
+    fn job(&self, run_id: &str, budget: i64) -> Value {
         let amount = self.amount();
         let contract = json!({
             "id": "0198f3a2-1111-7c3e-9d52-5a8f0c1e2b3d", "external_id": "trial", "title": self.gig["title"],
