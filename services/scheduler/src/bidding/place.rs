@@ -48,13 +48,7 @@ pub(super) enum Row {
 ///
 /// # Errors
 /// When a row cannot be saved.
-pub(super) async fn place(
-    desk: &Desk,
-    tx: &mut Tx,
-    bid: &Bid<'_>,
-    letter: String,
-    row: Row,
-) -> Result<Verdict, Error> {
+pub(super) async fn place(desk: &Desk, tx: &mut Tx, bid: &Bid<'_>, letter: String, row: Row) -> Result<Verdict, Error> {
     let agent = bid.agent;
     let secret = Guard::within(desk, tx, agent).await?.text("the cover letter", &letter);
     let (reason, verdict) = match (agent.mode, &secret) {

@@ -56,7 +56,7 @@ async fn bid(bench: &Bench) {
         deliverables: None,
     };
     run_tx!(bench.desk.store, "fixture", scheduler::error::Error, |tx| {
-        scheduler::bidding::consider(tx, &new, 0, None).await
+        scheduler::bidding::consider(&bench.desk, tx, &new, 0, None).await
     })
     .unwrap();
 }
