@@ -295,13 +295,11 @@ mod tests {
             (long.as_bytes(), "long"),
         ]);
         for (secret, whose) in [("plain words here", "one"), ("and other words", "two"), (&long, "long")] {
-            for before in [0, 1, 700, 70_000] {
+            for (before, size) in [(0, 11), (1, 11), (700, 64), (700, 100_000), (32_700, 40_000)] {
                 let text = format!("{}{secret}tail", "é".repeat(before));
-                for size in [11, 64, 100_000] {
-                    let mut scan = Scan::default().and(&others);
-                    text.as_bytes().chunks(size).for_each(|piece| scan.feed(piece));
-                    assert_eq!(scan.end().as_deref(), Some(whose), "{before} {size}");
-                }
+                let mut scan = Scan::default().and(&others);
+                text.as_bytes().chunks(size).for_each(|piece| scan.feed(piece));
+                assert_eq!(scan.end().as_deref(), Some(whose), "{before} {size}");
             }
         }
         let mut scan = Scan::default().and(&others);

@@ -7,7 +7,7 @@ use crate::ext::{Bench, KEY, set};
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_listed_without_values_kept_sealed_and_set_by_the_operator_alone() {
     let bench = Bench::new(&[]).await;
-    for wrong in ["short", "two\nlines-0123456789"] {
+    for wrong in ["tiny-value", "two\nlines-0123456789"] {
         let refused = set(&bench.stack, "demo", "search-api", wrong).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert!(!refused.message().contains(wrong));

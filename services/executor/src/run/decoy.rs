@@ -162,6 +162,6 @@ mod tests {
     fn the_scan_of_what_goes_out_knows_its_shape() {
         let decoy = Decoy::new();
         let found = domain::secret_scan::text(&format!("the key is {}.", decoy.key()), &[]);
-        assert!(found.is_some_and(|what| what.contains("decoy")), "{found:?}");
+        assert!(found.as_deref().is_some_and(|what| what.contains("decoy")), "{found:?}");
     }
 }

@@ -25,4 +25,5 @@ mod restart;
 mod review;
 mod samples;
 mod schemas;
+mod setup;
 mod shortage;

@@ -19,7 +19,9 @@ except urllib.error.HTTPError as error:
 print("the host said", said)
 os.makedirs("out", exist_ok=True)
 with open("out/found.json", "w", encoding="utf-8") as file:
-    json.dump({"said": said, "env": dict(os.environ)}, file)
+    # The decoy would be held back, as it should.
+    found = {name: value for name, value in os.environ.items() if name != "INTERNAL_API_KEY"}
+    json.dump({"said": said, "env": found}, file)
 with open(os.environ["STEWARD_EVENTS"], "w", encoding="utf-8") as events:
     result = {"type": "result", "notes": json.dumps(said[0]) + " " + said[2], "files": ["found.json"]}
     events.write(json.dumps(result) + "\n")
