@@ -171,12 +171,12 @@ async fn duties_are_done_by_whoever_claims_them_and_given_back() {
     }
     // Searches yield to what a read wished for, until it is done.
     bench.work();
-    // Proposals, contracts, messages, their files, deliveries, providers and retention; gigs and the canary are due later.
+    // Proposals, contracts, messages, their files, deliveries, providers, hours and retention; gigs and the canary are due later.
     eventually(PATIENCE, "every duty was done", async || {
         bench
             .count("scheduler.duties WHERE last_done_at IS NOT NULL AND token IS NULL AND due_at > now()")
             .await
-            == 7
+            == 8
     })
     .await
     .unwrap();

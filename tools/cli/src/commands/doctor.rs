@@ -98,7 +98,7 @@ pub(super) async fn run(global: &Global, command: Option<DoctorCommand>, out: &O
             let line = examine(&scheduler, &agent.name, what, check).await;
             tell(&mut lines, line, out)?;
         }
-        for line in models(agent, &books) {
+        for line in models(agent, &books).into_iter().chain(rests(agent)) {
             tell(&mut lines, line, out)?;
         }
         if let Some(line) = secrets::of(&access, agent).await {
@@ -180,6 +180,24 @@ async fn books(access: &Access) -> Books {
         Ok::<_, anyhow::Error>((providers.providers, prices.prices))
     };
     asked.await.map_err(|error| failure::sentence(&error))
+}
+
+/// That an agent is paused or winding down, if it is: it is meant, and so no failure.
+fn rests(agent: &v1::Agent) -> Option<Line> {
+    if !agent.paused && !agent.winding_down {
+        return None;
+    }
+    let why = match agent.rest_reason.as_str() {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    Some(Line {
+        agent: agent.name.clone(),
+        check: "activity",
+        outcome: "skip".to_owned(),
+        detail: format!("it is {}{why}: it bids on nothing new", view::activity(agent)),
+        fix: format!("steward agents resume {}", agent.name),
+    })
 }
 
 /// Whether each model of an agent has a provider with a key, and a price.

@@ -38,3 +38,17 @@ fn a_model_needs_a_provider_with_a_key_and_a_price() {
     let priced = models(&family, &Ok((vec![provider(&["gpt-*"], true)], vec![price("gpt-a")])));
     assert_eq!(priced.map(|line| line.outcome), ["ok", "ok"]);
 }
+
+#[test]
+fn an_agent_at_rest_is_told_with_its_reason_and_is_no_failure() {
+    let mut agent = v1::Agent {
+        name: "demo".to_owned(),
+        ..v1::Agent::default()
+    };
+    assert!(rests(&agent).is_none());
+    (agent.winding_down, agent.rest_reason) = (true, "moving".to_owned());
+    let line = rests(&agent).unwrap();
+    assert_eq!(line.outcome, "skip");
+    assert!(line.detail.contains("winding down (moving)"), "{}", line.detail);
+    assert_eq!(line.fix, "steward agents resume demo");
+}
