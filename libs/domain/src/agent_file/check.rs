@@ -28,7 +28,10 @@ pub(super) fn problems(file: &AgentFile) -> Option<Vec<String>> {
     run(file, &mut found);
     for (key, value) in &file.env {
         if looks_secret(key, value) {
-            found.push(format!("env.{key} looks like a secret: agents get none; remove it"));
+            found.push(format!(
+                "env.{key} looks like a secret: agents get none; name the host under [[network.credential]] and keep the \
+                 value with `steward secrets set`"
+            ));
         }
     }
     if !(1..=MOST_SLOTS).contains(&file.limits.slots) {

@@ -19,6 +19,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 const NO_RESULT: &str = "it exited with 0 but gave no result: before it ends it must write one line such as \
     {\"type\":\"result\",\"notes\":\"...\",\"files\":[\"report.md\"]} into the FIFO $STEWARD_EVENTS (or, when it never opens that, \
     to stdout), and the files it names must lie in $STEWARD_OUT";
+/// What is said besides when a program found no way out.
+const NO_NETWORK: &str = " (a run reaches its model gateway and the hosts in network.allow of the agent file, by the proxy \
+    HTTPS_PROXY names; none else)";
 /// What is told of a failure, in bytes.
 const MAX_DETAIL: usize = 2000;
 
@@ -183,7 +186,14 @@ impl Exited {
             (code, _) if self.last_line.is_empty() => {
                 failed(Reason::Exit, format!("it exited with {code} and printed nothing"))
             }
-            (code, _) => failed(Reason::Exit, format!("it exited with {code}: {}", self.last_line)),
+            (code, _) => {
+                let hint = if says_no_network(&self.last_line) {
+                    NO_NETWORK
+                } else {
+                    ""
+                };
+                failed(Reason::Exit, format!("it exited with {code}: {}{hint}", self.last_line))
+            }
         }
     }
 }
@@ -205,6 +215,20 @@ fn says_no_memory(last_line: &str) -> bool {
         "Cannot allocate memory",
         "out of memory",
         "std::bad_alloc",
+    ];
+    words.iter().any(|word| last_line.contains(word))
+}
+
+/// As runtimes say that a host cannot be found or reached.
+fn says_no_network(last_line: &str) -> bool {
+    let words = [
+        "name resolution",
+        "Name or service not known",
+        "ENOTFOUND",
+        "EAI_AGAIN",
+        "Could not resolve",
+        "Network is unreachable",
+        "ENETUNREACH",
     ];
     words.iter().any(|word| last_line.contains(word))
 }

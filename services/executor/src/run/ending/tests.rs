@@ -74,6 +74,26 @@ fn exit_codes_mean_what_the_contract_says() {
 }
 
 #[test]
+fn what_a_rule_stopped_is_told_with_the_setting_that_rules_it() {
+    let after = |last_line: &str| {
+        let exited = Exited {
+            last_line: last_line.to_owned(),
+            ..exited(1)
+        };
+        match exited.ending(Kind::Work) {
+            Ending::Failed { reason, detail } => (reason, detail),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (reason, detail) = after("MemoryError");
+    assert!(reason == Reason::Memory && detail.contains("limits.memory"), "{detail}");
+    let (reason, detail) = after("<urlopen error [Errno -3] Temporary failure in name resolution>");
+    assert!(reason == Reason::Exit && detail.contains("network.allow"), "{detail}");
+    let (_, detail) = after("ValueError: x");
+    assert_eq!(detail, "it exited with 1: ValueError: x");
+}
+
+#[test]
 fn what_is_finished_within_the_grace_counts_but_never_after_the_lease() {
     let late = |why| {
         Exited {
