@@ -58,8 +58,7 @@ async fn told(bench: &Bench, gig: &str) -> Uuid {
     let run = format!(
         "SELECT r.id FROM scheduler.runs AS r JOIN scheduler.gigs AS g ON g.id = r.gig_id WHERE g.external_id = '{gig}'"
     );
-    let run = bench.rows(&run).await.remove(0);
-    run["id"].as_str().unwrap().parse().unwrap()
+    bench.rows(&run).await[0]["id"].as_str().unwrap().parse().unwrap()
 }
 
 fn offer(amount: &str) -> Outcome {
@@ -81,10 +80,8 @@ async fn ends(hand: &mut Hand, job: &Assignment, outcome: Outcome) {
 
 /// State and reason of the only proposal.
 async fn decided(bench: &Bench) -> (String, Option<String>) {
-    let row = bench
-        .rows("SELECT state, reason FROM scheduler.proposals")
-        .await
-        .remove(0);
+    let rows = bench.rows("SELECT state, reason FROM scheduler.proposals").await;
+    let row = &rows[0];
     let text = |key: &str| row[key].as_str().map(str::to_owned);
     (text("state").unwrap(), text("reason"))
 }
