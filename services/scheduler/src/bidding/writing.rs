@@ -41,6 +41,8 @@ const MOST_OPEN: u32 = 20;
 const ASKED_PER_BID: u32 = 5;
 /// Why an attempt failed is kept up to here, characters.
 const LONGEST_ERROR: usize = 2000;
+/// Why the template wrote it.
+const LATE: &str = "it was not written in time";
 /// What an attempt that ended says, where the bid is to blame.
 const REASON: &str = "bid";
 
@@ -241,19 +243,22 @@ pub async fn give_up(desk: &Desk, tx: &mut Tx, run: &Run, why: &str) -> Result<(
 pub async fn sweep(desk: &Desk) -> Result<bool, Error> {
     let overdue = runs::overdue_bids(&desk.store).await?;
     for id in &overdue {
-        store::run_tx!(desk.store, "bid_overdue", Error, |tx| {
+        let left = store::run_tx!(desk.store, "bid_overdue", Error, |tx| {
             let run = runs::lock(tx, *id).await?;
-            let ends = matches!(run.machine.state, run::State::Succeeded | run::State::Cancelled);
-            if !ends && is_late(tx, &run).await? {
+            if !run.machine.state.is_closed() && is_late(tx, &run).await? {
                 give_up(desk, tx, &run, LATE).await?;
             }
             Ok(())
-        })?;
+        });
+        match left {
+            Err(error) if error.is_transient() => return Err(error),
+            // One that cannot be ended keeps no other from it.
+            Err(error) => tracing::warn!(run.id = %id, %error, "a bid nobody wrote in time could not be ended"),
+            Ok(()) => {}
+        }
     }
     Ok(!overdue.is_empty())
 }
-
-const LATE: &str = "it was not written in time";
 
 async fn is_late(tx: &mut Tx, run: &Run) -> Result<bool, Error> {
     let now = observations::clock_in_tx(tx).await?;

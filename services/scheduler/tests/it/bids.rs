@@ -1,7 +1,5 @@
 //! Bids the agent writes itself: asked for, judged, and sent, held or left as every bid is.
 
-use std::time::Duration;
-
 use domain::agent_file::Mode;
 use domain::effect::State;
 use rpc::v1::complete_request::Outcome;
@@ -142,7 +140,8 @@ async fn a_written_bid_waits_in_ask_and_is_only_kept_in_shadow() {
         told(&bench, case.name()).await;
         let job = hand.assignment().await;
         ends(&mut hand, &job, offer("15")).await;
-        let kept = "SELECT state, reason, cover_letter, estimated_hours FROM scheduler.proposals";
+        let kept =
+            "SELECT state, reason, cover_letter, estimated_hours FROM scheduler.proposals ORDER BY id DESC LIMIT 1";
         let expected = json!({ "state": "considered", "reason": reason, "cover_letter": LETTER, "estimated_hours": 3 });
         assert_eq!(bench.rows(kept).await, [expected]);
         let held = bench.count("scheduler.effects WHERE state = 'held'").await;
@@ -215,7 +214,7 @@ async fn a_bid_against_the_rules_can_be_mended_and_after_three_the_template_writ
     );
     assert_eq!(bench.count("scheduler.runs WHERE state = 'parked'").await, 0);
     assert_eq!(bench.count(NOT_WRITTEN).await, 1);
-    // However many come to nothing, there is one notice, and it ends with the next bid that is written.
+    // However many come to nothing, there is one notice; the next bid that is written ends it.
     for (gig, notices) in [("two", 1), ("three", 0)] {
         told(&bench, gig).await;
         for _ in 0..3 {
@@ -223,19 +222,19 @@ async fn a_bid_against_the_rules_can_be_mended_and_after_three_the_template_writ
                 .change("UPDATE scheduler.runs SET not_before = now() WHERE state = 'retrying'")
                 .await;
             let job = hand.assignment().await;
-            let failed = Outcome::Failed(Failed {
-                reason: "exit".to_owned(),
-                detail: "it exited with 1".to_owned(),
-            });
-            let ended = if notices == 0 { offer("5") } else { failed };
-            ends(&mut hand, &job, ended).await;
             if notices == 0 {
+                ends(&mut hand, &job, offer("5")).await;
                 break;
             }
+            let failed = Failed {
+                reason: "exit".to_owned(),
+                detail: "it exited with 1".to_owned(),
+            };
+            ends(&mut hand, &job, Outcome::Failed(failed)).await;
         }
         assert_eq!(bench.count(NOT_WRITTEN).await, notices);
     }
-    assert_eq!(bench.count("scheduler.effects WHERE kind = 'propose'").await, 3);
+    assert_eq!(bench.rows(BID).await.len(), 3);
 }
 
 #[tokio::test]
@@ -260,7 +259,6 @@ async fn what_changed_while_it_was_written_counts() {
         rules(&bench, change).await;
         ends(&mut hand, &job, offer("12")).await;
         let skipped = format!("scheduler.proposals WHERE state = 'skipped' AND reason LIKE '%{reason}%'");
-        let found = bench.count(&skipped).await;
         if gig == "price" {
             // What is judged first fails the attempt; the next one finds that nobody wants the bid.
             bench
@@ -271,7 +269,7 @@ async fn what_changed_while_it_was_written_counts() {
                 .await
                 .unwrap();
         } else {
-            assert_eq!(found, 1, "{reason}");
+            assert_eq!(bench.count(&skipped).await, 1, "{reason}");
         }
         rules(&bench, json!({ "max_bids_per_day": null, "min_price_usdc": "1" })).await;
     }
@@ -380,9 +378,7 @@ async fn no_bid_is_begun_that_nobody_wants_and_none_while_the_models_are_away() 
     hand.told_to_stop(&job).await;
     assert_eq!(bench.columns(second, "state").await["state"], "cancelled");
     assert_eq!(bench.count("scheduler.proposals WHERE state = 'skipped'").await, 2);
-    tokio::time::timeout(Duration::from_secs(5), nobody_is_bothered(&bench))
-        .await
-        .unwrap();
+    nobody_is_bothered(&bench).await;
 }
 
 #[tokio::test]
