@@ -53,6 +53,8 @@ pub(crate) enum How {
         bundle: PathBuf,
         /// Of the run's gateway.
         base_url: url::Url,
+        /// What it knows the run by.
+        key: String,
         model: String,
         prompt: Prompt,
     },
@@ -141,6 +143,7 @@ fn play(task: Option<OsString>) -> Result<End, String> {
         How::Prompt {
             bundle,
             base_url,
+            key,
             model,
             prompt,
         } => {
@@ -148,6 +151,7 @@ fn play(task: Option<OsString>) -> Result<End, String> {
                 task: &task,
                 bundle,
                 base_url,
+                key,
                 model,
                 prompt,
             };

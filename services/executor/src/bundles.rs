@@ -12,8 +12,10 @@ use boot::Tasks;
 use uuid::Uuid;
 
 use crate::scheduler::{Client, FetchError};
-use crate::{hash, metrics, workspace};
+use crate::{hash, metrics, tree};
 
+/// Folders of a bundle that is set up, in each other.
+const MAX_LEVELS: usize = 128;
 /// Ends the name of a note that a bundle is not set up yet.
 const RAW: &str = ".raw";
 
@@ -170,7 +172,7 @@ impl Bundles {
         if !set_up {
             let (from, to) = (begun.folder.clone(), path.to_owned());
             let sealing = self.blocking("seal", move || {
-                seal(&from)?;
+                seal(&from, MAX_LEVELS)?;
                 std::fs::rename(&from, &to)
             });
             return sealing.await.map_err(io);
@@ -182,7 +184,7 @@ impl Bundles {
             reason,
         })?;
         let to = path.to_owned();
-        self.blocking("seal", move || seal(&to)).await.map_err(io)?;
+        self.blocking("seal", move || seal(&to, MAX_LEVELS)).await.map_err(io)?;
         raw.done().map_err(io)
     }
 
@@ -206,7 +208,7 @@ impl Bundles {
         let inner = Arc::clone(&self.0);
         let pruning = self.0.tasks.spawn_blocking("prune", move || {
             for path in inner.surplus() {
-                if let Err(error) = workspace::remove(&path) {
+                if let Err(error) = tree::remove(&path) {
                     tracing::warn!(bundle = %path.display(), %error, "an old bundle could not be removed");
                 }
             }
@@ -270,14 +272,16 @@ impl Drop for Begun {
     fn drop(&mut self) {
         // What cannot be removed now is at the next start.
         let _archive = std::fs::remove_file(&self.archive);
-        let _folder = workspace::remove(&self.folder);
+        tree::remove_aside(std::mem::take(&mut self.folder));
     }
 }
 
-/// A bundle at its place that is not set up yet: gone when dropped, or at the next start.
+/// A bundle at its place that is not set up yet: gone from there when dropped, or at the next start.
 struct Raw {
     path: PathBuf,
     note: PathBuf,
+    /// Where it goes if it is not finished, to be removed.
+    away: PathBuf,
     done: bool,
 }
 
@@ -290,6 +294,7 @@ impl Raw {
         let raw = Self {
             path: path.to_owned(),
             note,
+            away: begun.join(Uuid::now_v7().to_string()),
             done: false,
         };
         std::fs::rename(from, path)?;
@@ -304,9 +309,15 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // The note stays with what cannot be removed.
-        if !self.done && workspace::remove(&self.path).is_ok() {
+        if self.done {
+            return;
+        }
+        // Whoever set it up may have closed it.
+        let _refused = std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700));
+        // At its place it would be taken for a finished one. The note stays with what cannot be moved.
+        if std::fs::rename(&self.path, &self.away).is_ok() {
             let _note = std::fs::remove_file(&self.note);
+            tree::remove_aside(std::mem::take(&mut self.away));
         }
     }
 }
@@ -322,14 +333,17 @@ pub fn clear_raw(begun: &Path, bundles: &Path) -> std::io::Result<()> {
     };
     for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
         if let Some(bundle) = name.strip_suffix(RAW) {
-            workspace::remove(&bundles.join(bundle))?;
+            tree::remove(&bundles.join(bundle))?;
         }
     }
     Ok(())
 }
 
 /// Makes a tree ours and read-only. Links are owned, never followed.
-fn seal(path: &Path) -> std::io::Result<()> {
+fn seal(path: &Path, levels: usize) -> std::io::Result<()> {
+    let levels = levels
+        .checked_sub(1)
+        .ok_or_else(|| std::io::Error::other(format!("folders lie in each other more than {MAX_LEVELS} deep")))?;
     let metadata = path.symlink_metadata()?;
     if metadata.uid() != nix::unistd::geteuid().as_raw() {
         lchown(path, Some(0), Some(0))?;
@@ -339,7 +353,7 @@ fn seal(path: &Path) -> std::io::Result<()> {
     }
     if metadata.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            seal(&entry?.path())?;
+            seal(&entry?.path(), levels)?;
         }
     }
     let runs = metadata.is_dir() || metadata.mode() & 0o111 != 0;

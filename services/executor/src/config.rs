@@ -198,6 +198,8 @@ pub struct Caps {
     pub bundle_bytes: u64,
     /// All inputs of one run, bytes.
     pub input_bytes: u64,
+    /// What `setup` of a bundle may put on disk, bytes.
+    pub setup_bytes: u64,
 }
 
 impl boot::Settings for Config {
@@ -318,6 +320,7 @@ impl Caps {
             self.files_bytes,
             self.bundle_bytes,
             self.input_bytes,
+            self.setup_bytes,
         ];
         Checks::new()
             .require(

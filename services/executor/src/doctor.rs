@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::room;
-use crate::sandbox::{Groups, Level, Sandbox, Where};
+use crate::sandbox::{Groups, Level, PORTS, Sandbox, Where};
 
 /// First argument that asks for it.
 const ASKED: &str = "__sandbox-doctor";
@@ -18,8 +18,6 @@ const NOBODY: u32 = 1_980_000_000;
 const USUAL: &str = "/var/lib/steward/executor";
 /// Less room than this is told, bytes: what `work.min_free_bytes` is when nothing else is said.
 const LEAST_ROOM: u64 = 256 << 20;
-/// From this version on Landlock has rules for ports.
-const PORTS: u32 = 4;
 
 /// One layer.
 #[derive(Debug, Serialize)]

@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::{Claim, Footprint};
-use crate::{bundles, sandbox, workspace};
+use crate::{bundles, sandbox, tree};
 
 /// Where agents' folders go when their user ids cannot reach the work root.
 const REACHABLE: &str = "/var/tmp";
@@ -95,9 +95,15 @@ impl Folders {
         // What was begun here, nobody will finish.
         let begun = folders.begun();
         bundles::clear_raw(&begun, &folders.bundles()).map_err(|source| io_error(&begun, source))?;
-        workspace::remove(&begun).map_err(|source| io_error(&begun, source))?;
+        tree::remove(&begun).map_err(|source| io_error(&begun, source))?;
         own_folder(&begun, outer)?;
         Ok(folders)
+    }
+
+    /// All that is this process's own lies below these.
+    #[must_use]
+    pub fn roots(&self) -> [&Path; 2] {
+        [&self.root, &self.agents]
     }
 
     /// One folder per attempt.
@@ -147,7 +153,7 @@ impl Folders {
         for folder in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             found += 1;
             end_leftover(&folder);
-            if let Err(error) = workspace::remove(&folder) {
+            if let Err(error) = tree::remove(&folder) {
                 tracing::warn!(folder = %folder.display(), %error, "a left-over workspace could not be removed");
             }
         }
@@ -235,6 +241,39 @@ mod tests {
         assert!(matches!(Folders::open(root.path(), false), Err(Error::Busy { .. })));
         drop(first);
         assert!(Folders::open(root.path(), false).is_ok());
+    }
+
+    /// What a run of [`MANY_IN_EACH_OTHER`] folders leaves, met by a process that may open a thousand files.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_hundred_thousand_folders_in_each_other_do_not_keep_the_next_start() {
+        const MANY_IN_EACH_OTHER: usize = 100_000;
+        const FEW: u64 = 1024;
+
+        let (most, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+        if most > FEW {
+            let own = std::env::current_exe().unwrap();
+            let name = "folders::tests::a_hundred_thousand_folders_in_each_other_do_not_keep_the_next_start";
+            let limited = std::process::Command::new("sh")
+                .args(["-c", "ulimit -n 1024 && exec \"$0\" --exact \"$1\" --nocapture"])
+                .arg(own)
+                .arg(name)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&limited.stdout);
+            assert!(limited.status.success() && said.contains("1 passed"), "{limited:?}");
+            return;
+        }
+        // In memory, where that can be: on a busy disk this takes minutes.
+        let root = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_none| tempfile::tempdir())
+            .unwrap();
+        let folders = Folders::open(root.path(), false).unwrap();
+        let work = folders.runs().join("r-1/work");
+        std::fs::create_dir_all(&work).unwrap();
+        tree::tests::chain(&work, MANY_IN_EACH_OTHER);
+        assert_eq!(folders.clear_leftovers().unwrap(), 1);
+        assert_eq!(std::fs::read_dir(folders.runs()).unwrap().count(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod ext;
 mod given;
+mod key;
 mod listener;
 mod refusal;
 
@@ -36,6 +37,7 @@ use crate::run::{Activity, Decoy, Denials, Search, Way};
 pub use ext::Called;
 use ext::Hosts;
 use given::HOP_BY_HOP;
+use key::Key;
 use listener::Bounded;
 use refusal::Refusal;
 
@@ -85,6 +87,7 @@ pub struct Watched {
 #[derive(Debug)]
 struct Shared {
     upstream: Upstream,
+    key: Key,
     credential: HeaderValue,
     traceparent: Option<HeaderValue>,
     watched: Watched,
@@ -116,7 +119,7 @@ impl Upstream {
     /// Opens a gateway for one run.
     ///
     /// # Errors
-    /// No port is free, or the credential cannot be a header.
+    /// No port is free, the credential cannot be a header, or there is no randomness.
     pub async fn open(
         &self,
         tasks: &Tasks,
@@ -129,6 +132,7 @@ impl Upstream {
         let bad = |_error| std::io::Error::other("the run's credential cannot be sent in a header");
         let shared = Arc::new(Shared {
             upstream: self.clone(),
+            key: Key::new()?,
             credential: outbound::header::bearer(credential).map_err(bad)?,
             traceparent: traceparent.and_then(|parent| parent.parse().ok()),
             watched,
@@ -182,6 +186,12 @@ impl Gateway {
     #[must_use]
     pub fn called(&self) -> Vec<Called> {
         self.shared.hosts.called()
+    }
+
+    /// What a call has to carry where clients put a key. It opens nothing else.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.shared.key.as_str()
     }
 
     /// Whether a call was refused because the run's budget is used up.
@@ -253,6 +263,10 @@ impl Shared {
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limit) {
             return Err(Refusal::TooLong(limit));
+        }
+        // A call of another host shows the run's key in its address.
+        if way == Way::ModelCall {
+            self.admit(&parts.headers)?;
         }
         self.look_at_credentials(&parts.headers);
         let mut onward = self.onward(&parts.headers);

@@ -25,6 +25,7 @@ mod callbacks;
 mod clock;
 pub mod completions;
 pub mod config;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod folders;
@@ -42,6 +43,7 @@ pub mod sandbox;
 pub mod scheduler;
 mod session;
 pub mod slots;
+pub mod tree;
 pub mod workspace;
 
 use std::path::PathBuf;
@@ -119,6 +121,7 @@ async fn open(
     let groups = groups.await.ok_or(Error::Stopped)?;
     let sandbox = Sandbox::probe(launcher(), levels, uid).await?.with_groups(groups)?;
     report(&sandbox, uid, &ctx.facts);
+    let slots = fitting(&config, &sandbox, root);
     let completions = Completions::open(folders.completions(), folders.reserve()).map_err(Error::Completions)?;
     let (channel, keep_resolving) = rpc::channel::open(&config.scheduler.url, config.scheduler.deadline)?;
     let until = over.clone();
@@ -140,7 +143,7 @@ async fn open(
         scheduler: Client::new(channel, credentials, config.scheduler.deadline),
         runner: Runner::new(folders.runner()),
         sandbox,
-        slots: Slots::new(config.work.slots, claims),
+        slots: Slots::new(slots, claims),
         starts: run::Starts::default(),
         leases: Leases::default(),
         bundles: Bundles::new(folders.bundles(), folders.begun(), limit, kept, ctx.tasks.clone()),
@@ -224,6 +227,23 @@ fn report(sandbox: &Sandbox, uid: Option<u32>, facts: &Facts) {
             "agents are isolated by user id and limits only: they can read what anybody on this machine can"
         );
     }
+}
+
+/// As many slots as asked for, unless the runs in them would share their limits: without a user id, namespaces or a
+/// control group of its own, what a run may have is only looked at now and then. Who asks for less than `landlock` has
+/// chosen that.
+fn fitting(config: &Config, sandbox: &Sandbox, root: bool) -> u32 {
+    let wanted = config.work.slots;
+    let apart = root || sandbox.level() >= sandbox::Level::Namespaces || sandbox.groups().is_ok();
+    if apart || config.isolation.minimum < sandbox::Level::Landlock || wanted == 1 {
+        return wanted;
+    }
+    tracing::warn!(
+        wanted,
+        "not as root, and without namespaces or control groups, runs would share their limits: there is one slot; \
+         `steward doctor sandbox` says what would give more"
+    );
+    1
 }
 
 /// This program, also after its file was replaced by a newer one.

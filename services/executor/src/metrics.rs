@@ -16,6 +16,8 @@ pub const RUN_CPU: &str = "steward_executor_run_cpu_seconds";
 pub const SLOTS: &str = "steward_executor_slots";
 /// Slots in use.
 pub const SLOTS_BUSY: &str = "steward_executor_slots_busy";
+/// Slots out of use because processes of a run in them could not be ended.
+pub const SLOTS_STUCK: &str = "steward_executor_slots_stuck";
 /// Whether a session with the scheduler stands (1) or not (0).
 pub const SESSION: &str = "steward_executor_session";
 /// Sessions that ended without being asked to.
@@ -62,6 +64,10 @@ pub(crate) fn describe() {
     describe_histogram!(RUN_CPU, Unit::Seconds, "Processor time of a run's processes");
     describe_gauge!(SLOTS, "Slots in all");
     describe_gauge!(SLOTS_BUSY, "Slots in use");
+    describe_gauge!(
+        SLOTS_STUCK,
+        "Slots out of use because processes in them could not be ended"
+    );
     describe_gauge!(SESSION, "Whether a session with the scheduler stands");
     describe_counter!(SESSIONS_LOST, "Sessions that ended without being asked to");
     describe_counter!(LEASES_LOST, "Leases not renewed in time, or taken");
@@ -124,6 +130,7 @@ pub(crate) fn describe() {
     for cause in ["room", "starts"] {
         metrics::gauge!(HELD, "cause" => cause).set(0.0);
     }
+    metrics::gauge!(SLOTS_STUCK).set(0.0);
     metrics::gauge!(SESSION).set(0.0);
     metrics::gauge!(COMPLETIONS_PENDING).set(0.0);
 }

@@ -9,11 +9,13 @@ mod denials;
 mod ending;
 mod env;
 mod hearing;
+mod interpreter;
 mod machine;
 mod output;
 mod pipe;
 mod prepare;
 mod review;
+mod scale;
 mod setup;
 mod spec;
 mod used;
@@ -31,7 +33,6 @@ pub use activity::{Activity, OpenCall};
 pub(crate) use decoy::describe;
 pub use decoy::{Decoy, Search, Way};
 pub use denials::Denials;
-pub(crate) use env::PLACEHOLDER;
 pub(crate) use machine::Starts;
 
 use crate::artefacts::{self, Bounds, Owner};
@@ -39,7 +40,7 @@ use crate::leases::Stop;
 use crate::metrics;
 use crate::parts::Parts;
 use crate::protocol::{Answer, Kind};
-use crate::sandbox::Footprint;
+use crate::sandbox::{Ended, Footprint, Process};
 use crate::scheduler::lease_lost;
 use crate::slots::Slot;
 use crate::workspace::Workspace;
@@ -175,15 +176,19 @@ impl Run {
             self.assignment.job_json.clone(),
         );
         let making = self.parts.tasks.spawn_blocking("workspace", move || {
-            if let Some(uid) = uid {
-                // Of an earlier run in this slot nothing is left, even if that one was dropped.
-                Footprint::of_user(uid).end();
+            // Of an earlier run in this slot nothing is left, even if that one was dropped.
+            if let Some(uid) = uid.filter(|uid| !Footprint::of_user(*uid).end()) {
+                return Err(Unmade::Taken(uid));
             }
-            Workspace::create(&runs, &name, uid, &job)
+            Ok(Workspace::create(&runs, &name, uid, &job)?)
         });
         let space = match making.await {
             Some(Ok(space)) => space,
-            Some(Err(error)) => {
+            Some(Err(Unmade::Taken(uid))) => {
+                self.slot.not_empty(Footprint::of_user(uid));
+                return (Ending::HandedBack("slot_not_empty".to_owned()), Vec::new());
+            }
+            Some(Err(Unmade::Io(error))) => {
                 let reason = format!("make the workspace: {error}");
                 return (Ending::failed(Reason::Start, reason), Vec::new());
             }
@@ -252,6 +257,16 @@ impl Run {
         }
     }
 
+    /// Ends a process and all it started. What cannot be ended keeps the slot.
+    async fn end(&self, process: &mut Process) -> Option<Ended> {
+        let footprint = process.footprint().clone();
+        let ended = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
+        if ended.is_some_and(|ended| !ended.none_left) {
+            self.slot.not_empty(footprint);
+        }
+        ended
+    }
+
     fn owner(&self, space: &Workspace) -> Owner {
         Owner {
             run_id: self.assignment.run_id.clone(),
@@ -259,6 +274,19 @@ impl Run {
             attempt: self.assignment.attempt,
             uid: space.uid(),
         }
+    }
+}
+
+/// Why there is no workspace.
+enum Unmade {
+    /// Processes of an earlier run live under the user id.
+    Taken(u32),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for Unmade {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
     }
 }
 

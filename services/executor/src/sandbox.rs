@@ -27,6 +27,7 @@ mod rules;
 mod spaces;
 mod spawner;
 mod uids;
+mod weight;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -34,11 +35,12 @@ use std::sync::Arc;
 
 pub use groups::{Group, Groups, Most, Usage, Where};
 pub use launcher::{COMPLAINT, FAILED, launched};
-pub use level::{GATEWAY_PORT, Level, PROXY_PORT};
+pub use level::{GATEWAY_PORT, Level, PORTS, PROXY_PORT};
 pub use policy::{Calls, Files, Limits, Policy};
 pub use process::{Ended, Listeners, Process};
 pub use processes::{Footprint, started};
 pub use uids::Claim;
+pub use weight::Weight;
 
 use launcher::Order;
 use level::Probe;
@@ -50,7 +52,7 @@ pub enum Error {
     /// The host gives less than the operator's minimum.
     #[error(
         "the isolation this host gives is {found:?}, isolation.minimum asks for {minimum:?}: {reason}; run on a kernel \
-         with Landlock (5.13 or newer), seccomp and user namespaces for everybody, or set isolation.minimum to less \
+         with Landlock (6.7 or newer; 6.12 when not root), seccomp and user namespaces for everybody, or set isolation.minimum to less \
          (\"landlock\", \"process\") after reading docs/SECURITY.md"
     )]
     Weak {
@@ -202,7 +204,7 @@ impl Sandbox {
     /// The policy cannot be written or the launcher not started. What goes wrong inside the launcher is an exit code.
     pub async fn start(&self, mut launch: Launch) -> Result<Process, Error> {
         launch.policy.parent = std::process::id();
-        if self.probe.level < Level::Landlock {
+        if !self.probe.files {
             launch.policy.files = None;
         }
         if !self.probe.seccomp {
@@ -276,6 +278,33 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((weak.level(), weak.seccomp()), (Level::Process, false));
+    }
+
+    #[tokio::test]
+    async fn a_kernel_without_rules_about_ports_or_without_root_about_signals_is_refused() {
+        let levels = Level::Landlock..=Level::Landlock;
+        for (abi, uid, missing) in [
+            (3, None, Some("ports")),
+            (3, Some(1_900_000_000), Some("ports")),
+            (5, None, Some("signals")),
+            (5, Some(1_900_000_000), None),
+            (6, None, None),
+        ] {
+            let report = format!(r#"{{"landlock_abi":{abi},"seccomp":{{"Ok":null}}}}"#);
+            let (_root, launcher) = finds(&report);
+            let found = Sandbox::probe(launcher.clone(), levels.clone(), uid).await;
+            match (found, missing) {
+                (Ok(sandbox), None) => assert_eq!(sandbox.level(), Level::Landlock),
+                (Err(error @ Error::Weak { .. }), Some(word)) => {
+                    assert!(error.to_string().contains(word), "{error}");
+                    let weak = Sandbox::probe(launcher, Level::Process..=Level::Landlock, uid)
+                        .await
+                        .unwrap();
+                    assert_eq!(weak.level(), Level::Process);
+                }
+                (found, _) => panic!("Landlock {abi}, {uid:?}: {found:?}"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -2,11 +2,15 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::metrics;
-use crate::sandbox::Claim;
+use crate::sandbox::{Claim, Footprint};
+
+/// Between two looks at a seat that is not empty, at first and at last.
+const LOOKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(60)];
 
 /// All slots of this process; clones are the same set.
 #[derive(Debug, Clone)]
@@ -16,6 +20,8 @@ pub struct Slots(Arc<Inner>);
 #[derive(Debug)]
 pub struct Slot {
     seats: Vec<Seat>,
+    /// Whose processes could not be ended.
+    left: Mutex<Vec<Footprint>>,
     home: Arc<Inner>,
 }
 
@@ -74,6 +80,7 @@ impl Slots {
         self.0.tell();
         Some(Slot {
             seats,
+            left: Mutex::default(),
             home: Arc::clone(&self.0),
         })
     }
@@ -118,13 +125,51 @@ impl Slot {
     pub fn uid(&self) -> Option<u32> {
         self.seats.first()?.claim.as_ref().map(Claim::id)
     }
+
+    /// Says that processes of a run in it could not be ended. When dropped, it is out of use until they are.
+    pub fn not_empty(&self, run: Footprint) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.home.lock().append(&mut self.seats);
-        self.home.tell();
+        let left = std::mem::take(self.left.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let (seats, home) = (std::mem::take(&mut self.seats), Arc::clone(&self.home));
+        if left.is_empty() {
+            home.take_back(seats);
+            return;
+        }
+        let out = seats.len();
+        let uids: Vec<u32> = seats
+            .iter()
+            .filter_map(|seat| Some(seat.claim.as_ref()?.id()))
+            .collect();
+        tracing::error!(
+            slots = out,
+            ?uids,
+            "processes of a run could not be ended: its slots are out of use until they are; look for processes that \
+             hang in the kernel (state D in `ps`)"
+        );
+        ::metrics::gauge!(metrics::SLOTS_STUCK).increment(out as f64);
+        // Without a thread they stay out of use until the next start.
+        let thread = std::thread::Builder::new().name("stuck".to_owned());
+        let _waiting = thread.spawn(move || {
+            let mut pause = LOOKS[0];
+            while !left.iter().all(Footprint::end) {
+                wait(pause);
+                pause = pause.saturating_mul(2).min(LOOKS[1]);
+            }
+            tracing::info!(slots = out, ?uids, "they are ended now: the slots are in use again");
+            ::metrics::gauge!(metrics::SLOTS_STUCK).decrement(out as f64);
+            home.take_back(seats);
+        });
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this runs on a thread of its own")]
+fn wait(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 impl Inner {
@@ -134,6 +179,11 @@ impl Inner {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Seat>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_back(&self, mut seats: Vec<Seat>) {
+        self.lock().append(&mut seats);
+        self.tell();
     }
 
     fn tell(&self) {
@@ -185,5 +235,20 @@ mod tests {
         assert_eq!(*slots.offered().borrow(), 1, "what it did not get is free still");
         drop(heavy);
         assert_eq!(*slots.offered().borrow(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_seat_whose_processes_live_is_given_to_nobody_until_they_are_gone() {
+        let slots = Slots::new(1, Vec::new());
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let run = Footprint::of_run(i32::try_from(child.id()).ok(), None, "/no/such/marker".to_owned());
+        let slot = slots.take(1).unwrap();
+        slot.not_empty(run.clone());
+        let mut offered = slots.offered();
+        drop(slot);
+        let free = tokio::time::timeout(Duration::from_secs(20), offered.wait_for(|free| *free == 1));
+        free.await.unwrap().unwrap();
+        assert!(run.alive().is_empty(), "it was given back before");
+        child.wait().unwrap();
     }
 }

@@ -13,33 +13,23 @@
 //! ```
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use crate::disk::{self, Unknown, Usage};
+use crate::tree;
+
 /// Folders that stand in a new workspace.
 const FOLDERS: [&str; 6] = ["out", "tmp", ".cache", ".config", ".local", ".run"];
-/// Entries looked at when disk use is measured; more than this counts as too much.
-const MAX_ENTRIES: u64 = 200_000;
-/// Folders inside each other, when a stubborn tree is opened up to be removed.
-const MAX_DEPTH: usize = 1000;
 
 /// A run's folder. Removed by [`Workspace::remove`], not when dropped: a failed run may be kept for a look.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     folder: PathBuf,
     uid: Option<u32>,
-}
-
-/// What lies in a folder.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Files and folders.
-    pub entries: u64,
 }
 
 impl Workspace {
@@ -49,7 +39,7 @@ impl Workspace {
     /// The system refuses; whatever stood there before is removed first.
     pub fn create(runs: &Path, name: &str, uid: Option<u32>, job: &str) -> io::Result<Self> {
         let folder = runs.join(name);
-        remove(&folder)?;
+        tree::remove(&folder)?;
         // Others may pass through to their own part, but not look around.
         make(&folder, if uid.is_some() { 0o711 } else { 0o700 }, None)?;
         let space = Self { folder, uid };
@@ -156,63 +146,16 @@ impl Workspace {
     /// # Errors
     /// The system refuses.
     pub fn remove(&self) -> io::Result<()> {
-        remove(&self.folder)
+        tree::remove(&self.folder)
     }
 
     /// What the agent's folder takes on disk. Blocks; stops counting at 200,000 entries.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        usage(&self.work())
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn usage(&self) -> Result<Usage, Unknown> {
+        disk::usage(&self.work())
     }
-}
-
-/// Removes a tree, also one whose owner took his own rights away. Links are removed, never followed.
-///
-/// # Errors
-/// The system refuses.
-pub fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path, 0);
-            std::fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn open_up(folder: &Path, depth: usize) {
-    let real = folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    if !real || depth > MAX_DEPTH {
-        return;
-    }
-    // What cannot be opened shows up in the removal that follows.
-    let _refused = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        open_up(&entry.path(), depth + 1);
-    }
-}
-
-fn usage(folder: &Path) -> Usage {
-    let mut found = Usage::default();
-    let mut waiting = vec![folder.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.path().symlink_metadata() else {
-                continue;
-            };
-            found.entries += 1;
-            found.bytes = found.bytes.saturating_add(metadata.blocks().saturating_mul(512));
-            if found.entries >= MAX_ENTRIES {
-                found.bytes = u64::MAX;
-                return found;
-            }
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    found
 }
 
 fn make(path: &Path, mode: u32, uid: Option<u32>) -> io::Result<()> {
@@ -253,10 +196,10 @@ mod tests {
     fn usage_counts_what_is_there_and_not_behind_links() {
         let root = tempfile::tempdir().unwrap();
         let space = Workspace::create(root.path(), "r-1", None, "{}").unwrap();
-        let before = space.usage();
+        let before = space.usage().unwrap();
         std::fs::write(space.out().join("file"), vec![7; 100_000]).unwrap();
         std::os::unix::fs::symlink("/usr", space.work().join("link")).unwrap();
-        let after = space.usage();
+        let after = space.usage().unwrap();
         assert_eq!(after.entries, before.entries + 2);
         assert!(after.bytes - before.bytes >= 100_000 && after.bytes - before.bytes < 200_000);
     }

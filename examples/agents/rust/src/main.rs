@@ -105,7 +105,9 @@ fn post(base: &str, path: &str, body: &str) -> Result<(u16, String)> {
     // HTTP/1.0: the answer ends with the connection.
     write!(
         stream,
-        "POST /{before}{path} HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /{before}{path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        var("OPENAI_API_KEY").unwrap_or_default(),
         body.len()
     )?;
     let mut answer = String::new();

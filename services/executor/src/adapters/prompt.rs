@@ -27,6 +27,7 @@ pub(super) struct Asked<'a> {
     pub(super) task: &'a Task,
     pub(super) bundle: &'a Path,
     pub(super) base_url: &'a Url,
+    pub(super) key: &'a str,
     pub(super) model: &'a str,
     pub(super) prompt: &'a Prompt,
 }
@@ -48,7 +49,7 @@ impl Asked<'_> {
             return nothing_to_ask(name, kind, voice);
         }
         voice.progress(&format!("asking {}", self.model))?;
-        let answer = match ask(self.base_url, &self.body(&text)?).await? {
+        let answer = match ask(self.base_url, self.key, &self.body(&text)?).await? {
             Ok(answer) => answer,
             Err((reason, after)) => {
                 voice.progress(&format!("the model cannot answer now ({reason}); trying again later"))?;
@@ -99,7 +100,7 @@ impl Asked<'_> {
 }
 
 /// One answer of the model; or why there is none now, and when to come back.
-pub(super) async fn ask(base_url: &Url, body: &Value) -> Result<Result<String, (String, Duration)>, String> {
+pub(super) async fn ask(base_url: &Url, key: &str, body: &Value) -> Result<Result<String, (String, Duration)>, String> {
     let client = Client::builder("prompt")
         .guard(Guard::Any)
         .read_timeout(Duration::from_secs(15 * 60))
@@ -108,7 +109,7 @@ pub(super) async fn ask(base_url: &Url, body: &Value) -> Result<Result<String, (
         .map_err(|error| error.to_string())?;
     let mut url = base_url.clone();
     url.set_path("/v1/chat/completions");
-    let make = || client.request(Method::POST, url.clone()).json(body);
+    let make = || client.request(Method::POST, url.clone()).bearer_auth(key).json(body);
     // Of a call whose answer was lost nothing is known but its cost, which the budget bounds.
     let answer = match send(&client, true, make).await {
         Ok(answer) => answer,

@@ -31,6 +31,8 @@ pub(crate) struct Review {
     pub(crate) bundle: PathBuf,
     /// Of the run's gateway.
     pub(crate) base_url: url::Url,
+    /// What it knows the run by.
+    pub(crate) key: String,
     pub(crate) model: String,
     /// A file of the bundle, or nothing.
     pub(crate) prompt: String,
@@ -71,7 +73,7 @@ async fn ask(task: &Task, review: &Review, job: &Value) -> Result<Verdict, Strin
             { "role": "user", "content": question(task, review, job).to_string() },
         ],
     });
-    match prompt::ask(&review.base_url, &body).await? {
+    match prompt::ask(&review.base_url, &review.key, &body).await? {
         Ok(words) => verdict(&words, &word),
         Err((reason, _after)) => Err(reason),
     }

@@ -1,4 +1,7 @@
-//! `/ext/HOST/…`: hosts the agent's file names, called by billing with a secret of the agent's.
+//! `/ext/KEY/HOST/…`: hosts the agent's file names, called by billing with a secret of the agent's.
+//!
+//! KEY is what the run shows its gateway: in the address, because what such a host's client sends as its key, and where,
+//! is the host's own affair.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -70,7 +73,8 @@ pub(super) fn is_errand(request: &Request) -> bool {
 impl Shared {
     /// One call of another host. What comes of it says nothing about models and budget.
     pub(super) async fn errand(&self, request: Request, open: OpenCall) -> Response {
-        let host = host_of(request.uri().path()).to_owned();
+        let (_key, host, _rest) = parts_of(request.uri().path());
+        let host = host.to_owned();
         let sent = match self.errand_url(&host, &request) {
             Ok(url) => self.send(request, url, Way::HostCall).await,
             Err(refusal) => Err(refusal),
@@ -96,6 +100,10 @@ impl Shared {
 
     /// The same path at billing: nothing in it may lead to another one.
     fn errand_url(&self, host: &str, request: &Request) -> Result<Url, Refusal> {
+        let (key, _host, rest) = parts_of(request.uri().path());
+        if !self.key.is(key.as_bytes()) {
+            return Err(Refusal::Key(None));
+        }
         if !self.hosts.names(host) {
             return Err(Refusal::Host(host.chars().take(253).collect()));
         }
@@ -106,15 +114,18 @@ impl Shared {
         let query = request.uri().query();
         let mut url = self.upstream.base.clone();
         let base = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
-        url.set_path(&format!("{base}{path}"));
+        url.set_path(&format!("{base}{PREFIX}{host}{rest}"));
         url.set_query(query);
         Ok(url)
     }
 }
 
-fn host_of(path: &str) -> &str {
-    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
-    rest.split('/').next().unwrap_or_default()
+/// Key, host, and the rest from its slash on.
+fn parts_of(path: &str) -> (&str, &str, &str) {
+    let path = path.strip_prefix(PREFIX).unwrap_or_default();
+    let (key, path) = path.split_once('/').unwrap_or((path, ""));
+    let (host, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+    (key, host, rest)
 }
 
 /// However they are written.

@@ -6,8 +6,8 @@ use http::header::{
 };
 use outbound::headers;
 
+use super::refusal::Refusal;
 use super::{REFUSED, Shared};
-use crate::run::PLACEHOLDER;
 
 /// What may not pass a proxy, either way.
 pub(super) const HOP_BY_HOP: [HeaderName; 7] = [
@@ -29,19 +29,19 @@ const OURS: [&str; 7] = [
     "baggage",
     "keep-alive",
 ];
-/// Where clients put a key.
-const KEYS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
-
 impl Shared {
-    /// Whoever brings a key of his own hoped to speak as somebody else. It is not passed on, and that is told.
+    /// Only the run itself is let through to the models.
+    pub(super) fn admit(&self, given: &HeaderMap) -> Result<(), Refusal> {
+        let shown = self.key.shown(given);
+        if !shown.own {
+            return Err(Refusal::Key(shown.strange));
+        }
+        Ok(())
+    }
+
+    /// Whoever brings a key that is not the run's hoped to speak as somebody else. It is not passed on, and that is told.
     pub(super) fn look_at_credentials(&self, given: &HeaderMap) {
-        let strange = |name: &&str| {
-            let values = given.get_all(*name).iter();
-            values
-                .filter_map(|value| value.to_str().ok())
-                .any(|value| !value.ends_with(PLACEHOLDER))
-        };
-        if let Some(name) = KEYS.into_iter().find(strange) {
+        if let Some(name) = self.key.shown(given).strange {
             let what =
                 format!("a credential that is not this run's, in the header {name} of a call; it was not passed on");
             self.watched.denials.refused(REFUSED, what);

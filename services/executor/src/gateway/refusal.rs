@@ -6,6 +6,8 @@ use http::StatusCode;
 /// Why a request did not get there, in a shape SDKs understand.
 pub(super) enum Refusal {
     TooLong(u64),
+    /// The run's own key is missing; the header of the one there was instead.
+    Key(Option<&'static str>),
     Path,
     Host(String),
     Dots,
@@ -17,6 +19,10 @@ impl Refusal {
     pub(super) fn denial(&self) -> Option<String> {
         match self {
             Self::TooLong(limit) => Some(format!("a call longer than {limit} bytes")),
+            Self::Key(Some(name)) => Some(format!(
+                "a credential that is not this run's, in the header {name} of a call; the call was not made"
+            )),
+            Self::Key(None) => Some("a call without the run's key (OPENAI_API_KEY)".to_owned()),
             Self::Path => Some("a path that is none of a model API".to_owned()),
             Self::Host(host) => Some(format!(
                 "the host {host:?}, which the agent's file names under no [[network.credential]]"
@@ -28,7 +34,7 @@ impl Refusal {
 
     pub(super) fn class(&self) -> &'static str {
         match self {
-            Self::TooLong(_) | Self::Path | Self::Host(_) | Self::Dots => "refused",
+            Self::TooLong(_) | Self::Key(_) | Self::Path | Self::Host(_) | Self::Dots => "refused",
             Self::Unreachable(_) => "unreachable",
         }
     }
@@ -41,6 +47,12 @@ impl axum::response::IntoResponse for Refusal {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_too_large",
                 format!("the request is longer than the {limit} bytes allowed"),
+            ),
+            Self::Key(_) => (
+                StatusCode::UNAUTHORIZED,
+                "authentication_error",
+                "the key is not this run's: send the value of OPENAI_API_KEY (or ANTHROPIC_API_KEY) from the environment"
+                    .to_owned(),
             ),
             Self::Path => (
                 StatusCode::NOT_FOUND,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::Output;
+use super::scale::Scale;
 use super::{Activity, Run};
 use crate::folders;
 use crate::gateway::Gateway;
@@ -27,6 +28,8 @@ pub(super) enum End {
     Late(Duration),
     /// It printed more than is allowed.
     Flooded,
+    /// It held more than the run may.
+    TooMuch(String),
 }
 
 impl Run {
@@ -43,6 +46,7 @@ impl Run {
         let failed = |error: String| format!("could not be started: {error}");
         let note = |pid| folders::record(space.folder(), pid, space.uid()).map_err(|error| failed(error.to_string()));
         note(None)?;
+        let limits = launch.policy.limits.clone();
         let started = self.parts.sandbox.start(launch).await;
         let mut process = started.map_err(|error| failed(error.to_string()))?;
         note(process.footprint().leader())?;
@@ -67,6 +71,8 @@ impl Run {
             };
             tokio::join!(out, err);
         };
+        let disk = limits.file_size.unwrap_or(u64::MAX);
+        let scale = Scale::new(&process, &limits, disk, vec![space.work()]);
         let limit = self.parts.config.work.check_timeout;
         let end = async {
             let end = tokio::select! {
@@ -77,9 +83,10 @@ impl Run {
                 },
                 () = printed.flooded.cancelled() => End::Flooded,
                 () = complained.flooded.cancelled() => End::Flooded,
+                what = self.too_much(&scale) => End::TooMuch(what),
             };
             process.kill();
-            let _none_left = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
+            let _used = self.end(&mut process).await;
             end
         };
         let (end, ()) = tokio::join!(end, listen);

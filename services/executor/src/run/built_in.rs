@@ -122,6 +122,7 @@ impl Run {
                     base_url: address
                         .parse()
                         .map_err(|error| format!("the gateway's address: {error}"))?,
+                    key: gateway.key().to_owned(),
                     model: prompt.model(&spec.models.default).to_owned(),
                     prompt: prompt.clone(),
                 }))

@@ -23,7 +23,9 @@ impl Run {
         let all = spec.delivery.checks.len();
         for (at, command) in spec.delivery.checks.iter().enumerate() {
             self.output.note(&format!("check {} of {all}: {command}", at + 1));
-            let checking = self.run_check(space, self.check_launch(spec, space, bundle, command));
+            let launch = self.check_launch(spec, space, bundle, command);
+            let launch = launch.map_err(|why| Ending::failed(Reason::Start, why))?;
+            let checking = self.run_check(space, launch);
             let passed = tokio::select! {
                 passed = checking => passed,
                 why = stopped(self.stop.clone(), &Stop::GENTLE) => return Err(Ending::HandedBack(why.reason())),
@@ -33,10 +35,10 @@ impl Run {
         Ok(())
     }
 
-    fn check_launch(&self, spec: &Spec, space: &Workspace, bundle: &Bundle, command: &str) -> Launch {
+    fn check_launch(&self, spec: &Spec, space: &Workspace, bundle: &Bundle, command: &str) -> Result<Launch, String> {
         let limits = &spec.limits;
         let spaces = self.spaces(&[]);
-        Launch {
+        Ok(Launch {
             command: [SHELL, "-c", command].map(str::to_owned).to_vec(),
             env: env::of_check(spec, space, bundle.path(), &self.parts.config.isolation.path),
             policy: Policy {
@@ -51,7 +53,7 @@ impl Run {
                     ..Limits::default()
                 },
                 files: Some(Files {
-                    execute: self.executable(spec, bundle),
+                    execute: self.executable(spec, bundle)?,
                     read: vec![space.job()],
                     write: vec![space.work()],
                     ..Files::default()
@@ -64,7 +66,7 @@ impl Run {
                 spaces,
             },
             marker: space.folder().display().to_string(),
-        }
+        })
     }
 
     /// Why it did not pass, as the end of a sentence. What it printed stands in the run's log.
@@ -79,6 +81,7 @@ impl Run {
             End::Lost(error) => Err(format!("could not be waited for: {error}")),
             End::Late(limit) => Err(format!("took longer than {}", humantime::format_duration(limit))),
             End::Flooded => Err("printed more than is allowed".to_owned()),
+            End::TooMuch(what) => Err(format!("was ended: {what}")),
         }
     }
 }

@@ -66,6 +66,8 @@ pub(super) enum Why {
     Idle(Duration),
     /// It produced too much; the text says of what.
     TooMuch(String),
+    /// Its processes used more memory together than this, bytes.
+    Memory(u64),
     /// It was told to.
     Stopped(Stop),
 }
@@ -115,6 +117,7 @@ impl Exited {
             Some(Why::Stopped(Stop::Drain | Stop::Paused)) if finished => self.by_exit(kind),
             Some(Why::Stopped(stop)) => Ending::HandedBack(stop.reason()),
             Some(Why::TooMuch(what)) => Ending::failed(Reason::OutputCap, what.clone()),
+            Some(Why::Memory(limit)) => Ending::failed(Reason::Memory, out_of_memory_of(Some(*limit))),
             Some(Why::Timeout(_) | Why::Idle(_)) if finished => self.by_exit(kind),
             Some(Why::Timeout(limit)) => Ending::failed(
                 Reason::Timeout,

@@ -7,14 +7,14 @@ use std::path::Path;
 use super::spec::Spec;
 use crate::workspace::Workspace;
 
-/// Stands where SDKs want a key. Worth nothing: the real one is added outside the sandbox.
-pub(crate) const PLACEHOLDER: &str = "steward-placeholder";
 /// Names the decoy key.
 const DECOY: &str = "INTERNAL_API_KEY";
 
 /// Where a run's doors are, and what is laid out beside them.
 pub(super) struct Ways<'a> {
     pub(super) gateway: SocketAddr,
+    /// Stands where SDKs want a key. The run's gateway knows it, and adds the real one.
+    pub(super) key: &'a str,
     pub(super) proxy: Option<SocketAddr>,
     pub(super) decoy: &'a str,
 }
@@ -36,16 +36,16 @@ pub(super) fn of_run(
     set("STEWARD_MODEL", spec.models.default.clone());
     set("OPENAI_BASE_URL", format!("http://{gateway}/v1"));
     set("ANTHROPIC_BASE_URL", format!("http://{gateway}"));
-    set("OPENAI_API_KEY", PLACEHOLDER.to_owned());
-    set("ANTHROPIC_API_KEY", PLACEHOLDER.to_owned());
+    set("OPENAI_API_KEY", ways.key.to_owned());
+    set("ANTHROPIC_API_KEY", ways.key.to_owned());
     set(DECOY, ways.decoy.to_owned());
     for credential in &spec.network.credential {
         let variable = credential.variable();
         set(
             &format!("{variable}_URL"),
-            format!("http://{gateway}/ext/{}", credential.host),
+            format!("http://{gateway}/ext/{}/{}", ways.key, credential.host),
         );
-        set(&format!("{variable}_KEY"), PLACEHOLDER.to_owned());
+        set(&format!("{variable}_KEY"), ways.key.to_owned());
     }
     if let Some(proxy) = ways.proxy {
         for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {

@@ -109,7 +109,8 @@ impl Run {
         let space = space.clone();
         let looking = self.parts.tasks.spawn_blocking("room", move || {
             let full = room::free(space.folder()).is_some_and(|free| free < FULL);
-            full.then(|| space.usage().bytes)
+            // What cannot be measured counts as too much.
+            full.then(|| space.usage().map_or(u64::MAX, |held| held.bytes))
         });
         match looking.await.flatten() {
             None => ending,

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::ending::{Ending, Reason};
 use super::env::Ways;
 use super::spec::Spec;
-use super::{Activity, Run, built_in, env, stopped};
+use super::{Activity, Run, built_in, env, interpreter, stopped};
 use crate::bundles::{self, Bundle};
 use crate::callbacks::Door;
 use crate::gateway::{Gateway, Place, Watched};
@@ -79,7 +79,9 @@ impl Run {
         };
         self.lay_out_decoy(space)
             .map_err(|error| start(format!("lay out the decoy: {error}")))?;
-        let mut launch = self.launch(&spec, space, &bundle, &gateway, proxy.as_ref());
+        let mut launch = self
+            .launch(&spec, space, &bundle, &gateway, proxy.as_ref())
+            .map_err(start)?;
         open_to(&mut launch, &ports);
         let playing = self.play(&spec, space, bundle.path(), &gateway, activity, &mut launch);
         let door = playing.await.map_err(start)?;
@@ -111,17 +113,18 @@ impl Run {
         bundle: &Bundle,
         gateway: &Gateway,
         proxy: Option<&Proxy>,
-    ) -> Launch {
+    ) -> Result<Launch, String> {
         let isolation = &self.parts.config.isolation;
         let ways = Ways {
             gateway: gateway.address(),
+            key: gateway.key(),
             proxy: proxy.map(Proxy::address),
             decoy: self.decoy.key(),
         };
         let mut connect = vec![ways.gateway.port()];
         connect.extend(ways.proxy.map(|address| address.port()));
         let limits = &spec.limits;
-        Launch {
+        Ok(Launch {
             command: spec.command(bundle.path()),
             env: env::of_run(spec, space, bundle.path(), &ways, &isolation.path),
             policy: Policy {
@@ -136,7 +139,7 @@ impl Run {
                     ..Limits::default()
                 },
                 files: Some(Files {
-                    execute: self.executable(spec, bundle),
+                    execute: self.executable(spec, bundle)?,
                     read: vec![space.job()],
                     write: vec![space.work()],
                     append: vec![space.events()],
@@ -146,7 +149,7 @@ impl Run {
                 spaces: false,
             },
             marker: space.folder().display().to_string(),
-        }
+        })
     }
 
     /// A run of an endpoint needs the machine's network, and so the machine's namespaces.
@@ -159,12 +162,14 @@ impl Run {
     }
 
     /// Folders besides the system's whose programs may be run.
-    pub(super) fn executable(&self, spec: &Spec, bundle: &Bundle) -> Vec<PathBuf> {
+    pub(super) fn executable(&self, spec: &Spec, bundle: &Bundle) -> Result<Vec<PathBuf>, String> {
         let mut execute = vec![bundle.path().to_owned()];
         let readable = &self.parts.config.isolation.readable;
         execute.extend(readable.iter().filter(|path| path.exists()).cloned());
-        execute.extend(base_interpreter(bundle.path(), &spec.run.venv));
-        execute
+        let ours = self.parts.folders.roots();
+        let more = interpreter::folders(bundle.path(), &spec.run.venv, readable, &ours)?;
+        execute.extend(more);
+        Ok(execute)
     }
 
     async fn bundle(&self, spec: &Spec) -> Result<Bundle, Ending> {
@@ -248,18 +253,4 @@ pub(super) fn cpu_secs(timeout_secs: u64) -> u64 {
 /// It is not the agent's failure that nobody answers.
 fn unreachable() -> Ending {
     Ending::HandedBack("unreachable".to_owned())
-}
-
-/// The interpreter a virtual environment was made from lies elsewhere; its `pyvenv.cfg` says where.
-fn base_interpreter(bundle: &Path, venv: &str) -> Option<PathBuf> {
-    if venv.is_empty() {
-        return None;
-    }
-    let config = std::fs::read_to_string(bundle.join(venv).join("pyvenv.cfg")).ok()?;
-    let home = config
-        .lines()
-        .find_map(|line| line.strip_prefix("home")?.trim_start().strip_prefix('='))?;
-    // `home` is the folder of the program; its libraries lie beside that folder.
-    let prefix = Path::new(home.trim()).parent()?.to_owned();
-    (prefix.is_absolute() && prefix.parent().is_some() && prefix.is_dir()).then_some(prefix)
 }

@@ -80,6 +80,7 @@ impl Run {
             how: How::Review(adapters::Review {
                 bundle: bundle.path().to_owned(),
                 base_url: base_url.map_err(|error| format!("found no gateway: {error}"))?,
+                key: gateway.key().to_owned(),
                 model: review.model(&spec.models.default).to_owned(),
                 prompt: review.prompt.clone(),
                 notes: answer.notes().to_owned(),
@@ -128,6 +129,7 @@ impl Run {
             }),
             aside::End::Lost(error) => Err(format!("could not be waited for: {error}")),
             aside::End::Late(limit) => Err(format!("took longer than {}", humantime::format_duration(limit))),
+            aside::End::TooMuch(what) => Err(format!("was ended: {what}")),
             aside::End::Flooded => Err("printed more than is allowed".to_owned()),
         }
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::output::Output;
+use super::prepare::cpu_secs;
+use super::scale::Scale;
 use super::spec::Spec;
 use super::{Activity, Run, env};
 use crate::folders;
@@ -45,7 +47,7 @@ impl Run {
         let removing = self
             .parts
             .tasks
-            .spawn_blocking("remove_setup", move || crate::workspace::remove(&desk));
+            .spawn_blocking("remove_setup", move || crate::tree::remove(&desk));
         // If not now, then at the next start.
         let _removed = removing.await;
         outcome
@@ -65,6 +67,8 @@ impl Run {
                 limits: Limits {
                     memory: Some(MEMORY),
                     pids: Some(u64::from(spec.limits.pids)),
+                    file_size: Some(self.parts.config.caps.setup_bytes),
+                    cpu_secs: Some(cpu_secs(self.parts.config.work.setup_timeout.as_secs())),
                     ..Limits::default()
                 },
                 files: Some(Files {
@@ -87,6 +91,8 @@ impl Run {
         let note =
             |pid| folders::record(desk, pid, self.slot.uid()).map_err(|error| format!("note its process: {error}"));
         note(None)?;
+        let limits = launch.policy.limits.clone();
+        let folders = vec![launch.policy.cwd.clone(), desk.to_owned()];
         let mut process = self
             .parts
             .sandbox
@@ -110,23 +116,25 @@ impl Run {
             };
             tokio::join!(out, err);
         };
+        let scale = Scale::new(&process, &limits, self.parts.config.caps.setup_bytes, folders);
         let limit = self.parts.config.work.setup_timeout;
         let end = async {
             let ended = tokio::select! {
-                ended = tokio::time::timeout(limit, process.wait()) => Some(ended),
-                () = output.flooded.cancelled() => None,
+                ended = tokio::time::timeout(limit, process.wait()) => Ok(ended),
+                () = output.flooded.cancelled() => Err("it printed more than is allowed".to_owned()),
+                what = self.too_much(&scale) => Err(what),
             };
             process.kill();
-            let _ended = self.parts.tasks.spawn_blocking("end", process.end_all()).await;
+            let _used = self.end(&mut process).await;
             ended
         };
         let (ended, ()) = tokio::join!(end, listen);
         match ended {
-            Some(Ok(Ok(status))) if status.success() => Ok(()),
-            Some(Ok(Ok(status))) => Err(format!("{status}: {}", output.last_lines(LAST_LINES))),
-            Some(Ok(Err(error))) => Err(error.to_string()),
-            Some(Err(_elapsed)) => Err(format!("it took longer than {}", humantime::format_duration(limit))),
-            None => Err("it printed more than is allowed".to_owned()),
+            Ok(Ok(Ok(status))) if status.success() => Ok(()),
+            Ok(Ok(Ok(status))) => Err(format!("{status}: {}", output.last_lines(LAST_LINES))),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(_elapsed)) => Err(format!("it took longer than {}", humantime::format_duration(limit))),
+            Err(too_much) => Err(too_much),
         }
     }
 }

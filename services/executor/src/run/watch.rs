@@ -14,6 +14,7 @@ use super::denials::Told;
 use super::ending::{Ending, Exited, Reason, Why};
 use super::hearing::{Hearing, Said};
 use super::pipe::{Heard, Line, Pipe};
+use super::scale::{MEASURE, Scale, WEIGH};
 use super::voice::Voice;
 use super::{Activity, Run, Way, stopped};
 use crate::callbacks::Door;
@@ -27,8 +28,6 @@ use crate::{folders, metrics};
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// Output that is still on its way when nothing is left to write more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Between two measurements of the disk.
-const MEASURE: Duration = Duration::from_secs(3);
 /// Between two pieces of output that are told on the way.
 const SHOW: Duration = Duration::from_secs(1);
 /// How finely idleness is looked at.
@@ -53,9 +52,9 @@ struct Watch<'a> {
     hearing: Hearing,
     voice: Voice,
     activity: Arc<Activity>,
-    disk: u64,
     /// Where an endpoint answers later.
     door: Option<Door>,
+    scale: Scale,
     why: Option<Why>,
     kill_at: Option<Instant>,
 }
@@ -70,6 +69,7 @@ impl Run {
         // Before and after: a process is never without a note of whose it is.
         let note = |pid| folders::record(space.folder(), pid, space.uid());
         note(None).map_err(|error| start(format!("note the process: {error}")))?;
+        let limits = prepared.launch.policy.limits.clone();
         let started = self.parts.sandbox.start(prepared.launch).await;
         let mut process = started.map_err(|error| start(error.to_string()))?;
         self.parts.starts.went_well();
@@ -85,6 +85,7 @@ impl Run {
         ::metrics::histogram!(metrics::START_SECONDS).record(self.began.elapsed().as_secs_f64());
         let ears = self.listen(&mut process, pipe, &activity);
         let caps = &self.parts.config.caps;
+        let scale = Scale::new(&process, &limits, prepared.spec.limits.disk, vec![space.work()]);
         let watch = Watch {
             run: self,
             space,
@@ -92,8 +93,8 @@ impl Run {
             hearing: Hearing::new(caps.events, caps.message_bytes),
             voice: Voice::new(&self.parts, &self.assignment.run_id, &self.assignment.lease_token),
             activity,
-            disk: prepared.spec.limits.disk,
             door: prepared.door,
+            scale,
             why: None,
             kill_at: None,
         };
@@ -154,11 +155,7 @@ impl Watch<'_> {
         let status = self.until_exit(&mut ears).await;
         self.close_door();
         // Whatever it started ends with it, wherever that went.
-        let ending = self.run.parts.tasks.spawn_blocking("end", self.process.end_all());
-        let ended = ending.await;
-        if ended.is_some_and(|ended| !ended.none_left) {
-            tracing::error!("some processes of a run could not be ended");
-        }
+        let ended = self.run.end(&mut self.process).await;
         let used = ended.and_then(|ended| ended.used);
         self.last_words(ears).await;
         self.show();
@@ -184,7 +181,7 @@ impl Watch<'_> {
         let end = Instant::now() + limit;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut measured, mut shown) = (Instant::now(), Instant::now());
+        let (mut measured, mut weighed, mut shown) = (Instant::now(), Instant::now(), Instant::now());
         let output = Arc::clone(&self.run.output);
         loop {
             let kill_at = self.kill_at;
@@ -226,8 +223,12 @@ impl Watch<'_> {
                     if self.why.is_none() && self.activity.idle() > idle {
                         self.stop(Why::Idle(idle), self.grace());
                     }
+                    if self.why.is_none() && weighed.elapsed() > WEIGH && self.scale.has_to_weigh() {
+                        self.look(Scale::too_heavy).await;
+                        weighed = Instant::now();
+                    }
                     if self.why.is_none() && measured.elapsed() > MEASURE {
-                        self.measure().await;
+                        self.look(Scale::too_full).await;
                         measured = Instant::now();
                     }
                 }
@@ -263,7 +264,7 @@ impl Watch<'_> {
         let reason = match &self.why {
             Some(Why::Timeout(_)) => "timeout".to_owned(),
             Some(Why::Idle(_)) => "idle".to_owned(),
-            Some(Why::TooMuch(_)) => "too_much".to_owned(),
+            Some(Why::TooMuch(_) | Why::Memory(_)) => "too_much".to_owned(),
             Some(Why::Stopped(stop)) => stop.reason(),
             None => "ended".to_owned(),
         };
@@ -272,18 +273,12 @@ impl Watch<'_> {
         }
     }
 
-    async fn measure(&mut self) {
-        let space = self.space.clone();
-        let measuring = self.run.parts.tasks.spawn_blocking("measure", move || space.usage());
-        let found = measuring.await.unwrap_or_default();
-        if found.bytes > self.disk {
-            let limit = self.disk;
-            self.stop(
-                Why::TooMuch(format!(
-                    "its workspace holds more than {limit} bytes (limits.disk of the agent file) or 200000 files"
-                )),
-                Duration::ZERO,
-            );
+    /// Ends the run if it is too heavy.
+    async fn look(&mut self, weigh: fn(&Scale) -> Option<Why>) {
+        let scale = self.scale.clone();
+        let weighing = self.run.parts.tasks.spawn_blocking("weigh", move || weigh(&scale));
+        if let Some(why) = weighing.await.flatten() {
+            self.stop(why, Duration::ZERO);
         }
     }
 

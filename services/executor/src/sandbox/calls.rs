@@ -122,6 +122,8 @@ const NAMESPACES: [c_int; 7] = [
 
 /// Requests to a terminal: type for its user, reach the console, change how it is read.
 const TERMINAL: [u64; 3] = [0x5412, 0x541c, 0x5423];
+/// One process, to `ioprio_set`.
+const IO_OF_ONE: u64 = 1;
 /// Asks for the present personality and changes nothing.
 const ASK: u64 = 0xffff_ffff;
 /// Connects with the first data, past the rule about ports.
@@ -192,7 +194,32 @@ fn forbidden(calls: &Calls) -> Result<Rules, BackendError> {
     let set = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     let other = SeccompRule::new(vec![when(0, SeccompCmpOp::Ne, 0)?, set])?;
     rules.insert(libc::SYS_prlimit64, vec![other]);
+    others_turn(&mut rules, calls)?;
     Ok(rules)
+}
+
+/// When others run, and where: of a group or a user never, of a process only its own, unless no other can be named.
+fn others_turn(rules: &mut Rules, calls: &Calls) -> Result<(), BackendError> {
+    let named = || any(0, [(SeccompCmpOp::Ne, 0)]);
+    for (call, one) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, IO_OF_ONE)] {
+        let mut refused = any(0, [(SeccompCmpOp::Ne, one)])?;
+        if !calls.shared {
+            refused.extend(any(1, [(SeccompCmpOp::Ne, 0)])?);
+        }
+        rules.insert(call, refused);
+    }
+    if calls.shared {
+        return Ok(());
+    }
+    for call in [
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setaffinity,
+    ] {
+        rules.insert(call, named()?);
+    }
+    Ok(())
 }
 
 /// Sockets to be had: by path, and the internet's.

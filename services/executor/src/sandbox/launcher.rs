@@ -84,6 +84,8 @@ fn wait_for_order(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode, 
         std::fs::write(&door, "0")
             .map_err(|error| format!("enter the control group {}: {error}", door.to_string_lossy()))?;
     }
+    // When the machine runs out of memory, it is an agent that goes and nothing of the stack.
+    let _as_before = std::fs::write("/proc/self/oom_score_adj", "1000");
     close_inherited();
     if apart {
         prepare_spaces()?;

@@ -16,6 +16,10 @@ use super::{Calls, Error, Files, Limits, Policy, receive};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a run's gateway listens in a network of its own. Nobody else is there.
 pub const GATEWAY_PORT: u16 = 8087;
+/// From this version on Landlock has rules for ports.
+pub const PORTS: u32 = 4;
+/// From this version on it has rules for signals and for sockets without a path.
+const SIGNALS: u32 = 6;
 /// Where its way to allowed hosts listens, there too.
 pub const PROXY_PORT: u16 = 8086;
 
@@ -50,6 +54,8 @@ impl Level {
 pub(super) struct Probe {
     pub(super) level: Level,
     pub(super) landlock_abi: u32,
+    /// Whether its rules about files are used.
+    pub(super) files: bool,
     pub(super) seccomp: bool,
     /// Why it is no higher.
     pub(super) reason: String,
@@ -80,25 +86,20 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, most: Level, uid: 
         .map_err(Error::Probe)?;
     let report: Report = serde_json::from_slice(&stdout)
         .map_err(|error| Error::Probe(format!("the launcher's answer cannot be read: {error}: {said}")))?;
-    let (mut level, mut reason) = match (report.landlock_abi, &report.seccomp) {
-        (0, _) => (
-            Level::Process,
-            "this kernel has no Landlock, or it is switched off".to_owned(),
-        ),
-        (_, Err(reason)) => (
-            Level::Process,
-            format!("system calls cannot be refused (seccomp): {reason}"),
-        ),
-        _ => (Level::Landlock, String::new()),
+    let (mut level, mut reason) = match lacks(&report, uid.is_some()) {
+        Some(reason) => (Level::Process, reason),
+        None => (Level::Landlock, String::new()),
     };
-    if level == Level::Landlock && most >= Level::Namespaces {
+    // A network and processes of its own need no rules about ports and signals.
+    if report.landlock_abi > 0 && report.seccomp.is_ok() && most >= Level::Namespaces {
         policy.files = Some(Files::default());
         policy.connect = Some(vec![GATEWAY_PORT]);
         policy.calls = Some(Calls::default());
         policy.spaces = true;
         match ask_inside(spawner, launcher, &policy).await {
             Ok(()) => level = Level::Namespaces,
-            Err(why) => reason = format!("namespaces cannot be opened: {why}"),
+            Err(why) if reason.is_empty() => reason = format!("namespaces cannot be opened: {why}"),
+            Err(why) => reason = format!("{reason}; namespaces cannot be opened: {why}"),
         }
     }
     if level >= most {
@@ -107,9 +108,27 @@ pub(super) async fn probe(spawner: &Spawner, launcher: &Path, most: Level, uid: 
     Ok(Probe {
         level,
         landlock_abi: report.landlock_abi,
+        files: report.landlock_abi > 0 && most >= Level::Landlock,
         seccomp: report.seccomp.is_ok(),
         reason,
     })
+}
+
+/// What the level `landlock` needs and this kernel has not. Signals are kept apart by user ids, where runs have them.
+fn lacks(report: &Report, own_user: bool) -> Option<String> {
+    match (report.landlock_abi, &report.seccomp) {
+        (0, _) => Some("this kernel has no Landlock, or it is switched off".to_owned()),
+        (abi, _) if abi < PORTS => Some(format!(
+            "this kernel's Landlock (version {abi}) has no rules about ports, so an agent could connect to anything; \
+             Linux 6.7 has"
+        )),
+        (abi, _) if abi < SIGNALS && !own_user => Some(format!(
+            "this kernel's Landlock (version {abi}) has no rules about signals, so agents under this user id could end \
+             each other and the executor; Linux 6.12 has, or run the executor as root"
+        )),
+        (_, Err(reason)) => Some(format!("system calls cannot be refused (seccomp): {reason}")),
+        _ => None,
+    }
 }
 
 /// The whole way, without an agent at its end.

@@ -18,6 +18,7 @@ pub struct Process {
     footprint: Footprint,
     waited_for: Waited,
     listeners: Option<Listeners>,
+    apart: bool,
     group: Option<Arc<Group>>,
     ended: bool,
     swept: bool,
@@ -55,6 +56,7 @@ impl Process {
             footprint: Footprint::of_run(leader, uid, marker),
             waited_for,
             listeners: None,
+            apart: false,
             group: group.map(Arc::new),
             ended: false,
             swept: false,
@@ -63,6 +65,7 @@ impl Process {
 
     pub(super) fn listens_by(&mut self, listeners: Option<Listeners>) {
         self.listeners = listeners;
+        self.apart = true;
     }
 
     /// The listeners in its own network, once; none when it has no network of its own.
@@ -74,6 +77,18 @@ impl Process {
     #[must_use]
     pub fn footprint(&self) -> &Footprint {
         &self.footprint
+    }
+
+    /// Whether it is in namespaces of its own.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Whether a control group counts and limits what they use together.
+    #[must_use]
+    pub fn is_in_group(&self) -> bool {
+        self.group.is_some()
     }
 
     /// Its standard output, once.
@@ -130,10 +145,14 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
+        // Once it was waited for, its number may be anybody's: what is left is looked for by more than that.
+        if self.ended {
+            return;
+        }
         if let Some(leader) = self.footprint.leader() {
             let group = Pid::from_raw(leader);
             // In its first moments the launcher has no group yet.
-            if killpg(group, signal).is_err() && !self.ended {
+            if killpg(group, signal).is_err() {
                 let _gone = nix::sys::signal::kill(group, signal);
             }
         }

@@ -22,27 +22,40 @@ const MAX_ENVIRON: u64 = 256 * 1024;
 /// What the processes of one run have in common.
 #[derive(Debug, Clone)]
 pub struct Footprint {
-    leader: Option<i32>,
+    leader: Option<Leader>,
     uid: Option<u32>,
     marker: Option<String>,
 }
 
+/// A process for ever: its number is somebody else's one day, its number and start time together never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
+struct Leader {
     pid: i32,
+    started: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) pid: i32,
     parent: i32,
     group: i32,
     session: i32,
+    pub(super) threads: u64,
     started: u64,
     dead: bool,
 }
 
 impl Footprint {
-    /// A run: its leader's process id, its user id if it has one of its own, a path in its environment.
+    /// A run: its leader's process id, its user id if it has one of its own, a path in its environment. The leader
+    /// must not have been waited for yet: whoever has the number now is taken for it.
     #[must_use]
     pub fn of_run(leader: Option<i32>, uid: Option<u32>, marker: String) -> Self {
+        let leader = leader.filter(|pid| *pid > 1).and_then(stat);
         Self {
-            leader: leader.filter(|pid| *pid > 1),
+            leader: leader.map(|stat| Leader {
+                pid: stat.pid,
+                started: stat.started,
+            }),
             uid,
             marker: Some(marker),
         }
@@ -61,7 +74,7 @@ impl Footprint {
     /// The leader's process id.
     #[must_use]
     pub fn leader(&self) -> Option<i32> {
-        self.leader
+        self.leader.map(|leader| leader.pid)
     }
 
     /// Whether its processes have a user id of their own.
@@ -90,10 +103,15 @@ impl Footprint {
     /// Process ids of the run that are not dead.
     #[must_use]
     pub fn alive(&self) -> Vec<i32> {
+        self.stats().iter().map(|stat| stat.pid).collect()
+    }
+
+    pub(super) fn stats(&self) -> Vec<Stat> {
         let all = all();
+        let leader = self.leader.filter(|leader| leader.is_who_it_was(&all));
         let mut mine: HashSet<i32> = all
             .iter()
-            .filter(|stat| self.is_mine(stat))
+            .filter(|stat| self.is_mine(leader, stat))
             .map(|stat| stat.pid)
             .collect();
         // Children of mine are mine, to any depth.
@@ -108,21 +126,34 @@ impl Footprint {
             }
             mine.extend(more);
         }
-        all.iter()
+        all.into_iter()
             .filter(|stat| !stat.dead && mine.contains(&stat.pid))
-            .map(|stat| stat.pid)
             .collect()
     }
 
-    fn is_mine(&self, stat: &Stat) -> bool {
+    fn is_mine(&self, leader: Option<Leader>, stat: &Stat) -> bool {
         if i64::from(stat.pid) == i64::from(std::process::id()) || stat.pid <= 1 {
             return false;
         }
         if let Some(uid) = self.uid {
-            return real_uid(stat.pid) == Some(uid) || self.leader == Some(stat.pid);
+            return real_uid(stat.pid) == Some(uid) || leader.is_some_and(|leader| leader.pid == stat.pid);
         }
-        let led = |leader: i32| stat.pid == leader || stat.group == leader || stat.session == leader;
-        self.leader.is_some_and(led) || self.marker.as_deref().is_some_and(|marker| carries(stat.pid, marker))
+        leader.is_some_and(|leader| leader.led(stat))
+            || self.marker.as_deref().is_some_and(|marker| carries(stat.pid, marker))
+    }
+}
+
+impl Leader {
+    /// Whether its number is still its own, or nobody's: as long as one is left of its group or session, nobody gets it.
+    fn is_who_it_was(self, all: &[Stat]) -> bool {
+        let other = |stat: &Stat| stat.pid == self.pid && stat.started != self.started;
+        !all.iter().any(other)
+    }
+
+    /// Nobody it started is older.
+    fn led(self, stat: &Stat) -> bool {
+        let ids = [stat.pid, stat.group, stat.session];
+        stat.started >= self.started && ids.contains(&self.pid)
     }
 }
 
@@ -169,6 +200,7 @@ fn parse(pid: i32, text: &str) -> Option<Stat> {
         parent: number(1)?,
         group: number(2)?,
         session: number(3)?,
+        threads: fields.get(17)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
 }
@@ -209,6 +241,34 @@ mod tests {
         );
         assert!(!stat.dead);
         assert_eq!(parse(5, "nonsense"), None);
+    }
+
+    #[test]
+    fn a_number_that_is_somebody_elses_by_now_is_left_alone() {
+        use std::os::unix::process::CommandExt as _;
+
+        let mut other = std::process::Command::new("sleep")
+            .arg("600")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(other.id()).unwrap();
+        let now = Footprint::of_run(Some(pid), None, "/no/such/marker".to_owned());
+        assert_eq!(now.alive(), [pid], "the one it was made of");
+        for uid in [None, Some(1_949_999_999)] {
+            let mut earlier = now.clone();
+            earlier.uid = uid;
+            // Its leader had the number, and ended before this one was started.
+            earlier.leader = earlier.leader.map(|leader| Leader {
+                started: leader.started - 1,
+                ..leader
+            });
+            assert!(earlier.alive().is_empty());
+            assert!(earlier.end());
+        }
+        assert!(other.try_wait().unwrap().is_none(), "it lives");
+        assert!(now.end());
+        other.wait().unwrap();
     }
 
     #[test]

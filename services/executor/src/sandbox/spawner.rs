@@ -241,6 +241,8 @@ impl Desk {
     fn dismiss(&mut self) {
         while let Some(started) = self.ready.pop_front() {
             self.forget(&started);
+            // Here and now: nothing may be left of it when this returns.
+            let _ended = started.group.as_ref().map(Group::end);
         }
     }
 

@@ -16,12 +16,19 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims this id, and ends whatever still runs under it. `None` when another executor holds it.
+    /// Claims this id, and ends whatever still runs under it. `None` when another executor holds it, or when something
+    /// under it cannot be ended.
     #[must_use]
     pub fn take(id: u32) -> Option<Self> {
         let claim = Self::hold(id)?;
-        Footprint::of_user(id).end();
-        Some(claim)
+        if Footprint::of_user(id).end() {
+            return Some(claim);
+        }
+        tracing::error!(
+            uid = id,
+            "processes under a user id for agents cannot be ended: it is not used"
+        );
+        None
     }
 
     /// Claims as many ids as there are slots, from `base` on.
@@ -37,7 +44,7 @@ impl Claim {
             Err(Error::Uids {
                 slots,
                 base,
-                reason: "other executors hold the rest".to_owned(),
+                reason: "other executors hold the rest, or processes under them cannot be ended".to_owned(),
             })
         }
     }

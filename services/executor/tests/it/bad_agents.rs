@@ -65,7 +65,7 @@ async fn one_that_does_nothing_is_idle_and_one_that_waits_for_a_model_is_not() {
     let agent = Agent::python(
         r#"
 import os, steward, urllib.request
-answer = urllib.request.urlopen(os.environ["OPENAI_BASE_URL"] + "/chat/completions", data=b"{}").read()
+answer = urllib.request.urlopen(urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]})).read()
 steward.result(notes=answer.decode())
 "#,
     );

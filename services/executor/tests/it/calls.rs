@@ -6,6 +6,71 @@ use serde_json::{Value, json};
 use crate::harness::{Agent, Options, Stack};
 use crate::isolation::{notes, told};
 
+#[tokio::test(flavor = "multi_thread")]
+async fn when_others_run_is_theirs_to_say() {
+    let options = crate::isolation::unprivileged().set("ISOLATION__MAXIMUM", "landlock");
+    let stack = Stack::with(options.set("ISOLATION__MINIMUM", "process")).await;
+    let mask = "ctypes.addressof(mask)";
+    let calls = [
+        ("a user's", libc::SYS_setpriority, "2, 0, 5".to_owned(), "EPERM"),
+        ("a group's", libc::SYS_setpriority, "1, 0, 5".to_owned(), "EPERM"),
+        (
+            "another's",
+            libc::SYS_setpriority,
+            "0, os.getppid(), 5".to_owned(),
+            "EPERM",
+        ),
+        ("its own", libc::SYS_setpriority, "0, 0, 5".to_owned(), "done"),
+        (
+            "a user's disk",
+            libc::SYS_ioprio_set,
+            "3, 0, 0x6000".to_owned(),
+            "EPERM",
+        ),
+        ("its own disk", libc::SYS_ioprio_set, "1, 0, 0x6000".to_owned(), "done"),
+        (
+            "another's place",
+            libc::SYS_sched_setaffinity,
+            format!("os.getppid(), 128, {mask}"),
+            "EPERM",
+        ),
+        (
+            "its own place",
+            libc::SYS_sched_setaffinity,
+            format!("0, 128, {mask}"),
+            "done",
+        ),
+        (
+            "another's turn",
+            libc::SYS_sched_setscheduler,
+            "os.getppid(), 3, 0".to_owned(),
+            "EPERM",
+        ),
+        (
+            "another's turns",
+            libc::SYS_sched_setattr,
+            "os.getppid(), 0, 0".to_owned(),
+            "EPERM",
+        ),
+        (
+            "another's weight",
+            libc::SYS_sched_setparam,
+            "os.getppid(), 0".to_owned(),
+            "EPERM",
+        ),
+    ];
+    let tried: String = calls
+        .iter()
+        .map(|(name, number, arguments, _)| format!("    {name:?}: call({number}, {arguments}),\n"))
+        .collect();
+    let program =
+        format!("{CALL}\nmask = (ctypes.c_ubyte * 128)(*[255] * 128)\nsteward.result(notes=json.dumps({{\n{tried}}}))");
+    let found = notes(&stack, &program).await;
+    for (name, _, _, expected) in calls {
+        assert_eq!(found[name], expected, "{name}: {found}");
+    }
+}
+
 /// `call(number, …)` makes a system call and gives the name of its error, or "done".
 const CALL: &str = r#"
 import ctypes, errno, fcntl, json, os, socket, steward
@@ -158,7 +223,7 @@ async fn what_programs_usually_do_still_works() {
 import concurrent.futures, json, os, resource, socket, steward, subprocess, tempfile, urllib.request
 with concurrent.futures.ThreadPoolExecutor(4) as pool:
     threads = list(pool.map(lambda n: n * n, range(8)))
-model = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Content-Type": "application/json"})
+model = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]})
 near, far = socket.socketpair()
 near.send(b"x")
 steward.result(notes=json.dumps({
@@ -188,7 +253,7 @@ async fn a_node_agent_reaches_its_model() {
     let program = r#"
 const fs = require("fs");
 require("dns").promises.lookup("localhost").then(async (found) => {
-  const answer = await fetch(process.env.OPENAI_BASE_URL + "/chat/completions", {method: "POST", body: "{}"});
+  const answer = await fetch(process.env.OPENAI_BASE_URL + "/chat/completions", {method: "POST", body: "{}", headers: {authorization: "Bearer " + process.env.OPENAI_API_KEY}});
   await answer.text();
   const child = require("child_process").execSync("echo child").toString().trim();
   const notes = JSON.stringify([answer.status, found.address.length > 2, child]);

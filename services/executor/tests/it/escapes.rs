@@ -199,7 +199,7 @@ async fn the_gateway_of_a_run_cannot_be_reached_by_anybody_else() {
     let program = r#"
 import json, os, steward, urllib.request
 def call(base):
-    request = urllib.request.Request(base + "/chat/completions", b"{}", {"Content-Type": "application/json"})
+    request = urllib.request.Request(base + "/chat/completions", b"{}", {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]})
     return urllib.request.urlopen(request, timeout=10).status
 steward.result(notes=json.dumps(call(os.environ["OPENAI_BASE_URL"])))
 "#;

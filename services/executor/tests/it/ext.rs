@@ -45,10 +45,11 @@ steward.result(notes=json.dumps([said, found]))
     assert_eq!(told[0], json!([200, 200]));
     let url = told[1]["STEWARD_EXT_SEARCH_API_URL"].as_str().unwrap();
     assert!(
-        url.starts_with("http://127.0.0.1:") && url.ends_with("/ext/api.search.example"),
+        url.starts_with("http://127.0.0.1:") && url.ends_with("/api.search.example"),
         "{url}"
     );
-    assert_eq!(told[1]["STEWARD_EXT_SEARCH_API_KEY"], "steward-placeholder");
+    let key = told[1]["STEWARD_EXT_SEARCH_API_KEY"].as_str().unwrap();
+    assert!(key.starts_with("steward-placeholder-") && url.contains(key), "{key}");
     let calls = stack.model.calls();
     assert_eq!(calls[0].path, "/ext/api.search.example/v1/find%20it?q=1");
     assert_eq!(calls[0].headers["authorization"], format!("Bearer {CREDENTIAL}"));
@@ -70,12 +71,14 @@ steward.result(notes=json.dumps([said, found]))
 async fn hosts_the_file_does_not_name_and_ways_around_are_refused_and_logged() {
     let stack = Stack::start().await;
     let program = r#"
-paths = ["/ext/other.example/x", "/ext/", "/ext/api.search.example/../other.example/x",
-         "/ext/api.search.example/%2E%2e/other.example/x", "/ext/api.search.example/..%5c/x"]
-steward.result(notes=json.dumps([call(path) for path in paths]))
+own = base.path.removesuffix("/api.search.example")
+paths = ["/other.example/x", "/", "/api.search.example/../other.example/x",
+         "/api.search.example/%2E%2e/other.example/x", "/api.search.example/..%5c/x"]
+strange = "/ext/steward-placeholder-" + "0" * 40 + "/api.search.example/x"
+steward.result(notes=json.dumps([call(own + path) for path in paths] + [call(strange)]))
 "#;
     let (told, log) = notes(&stack, program).await;
-    assert_eq!(told, json!([403, 403, 400, 400, 200]));
+    assert_eq!(told, json!([403, 403, 400, 400, 200, 401]));
     assert_eq!(stack.model.calls().len(), 1);
     assert!(
         log.contains("other.example") && log.contains("[[network.credential]]"),

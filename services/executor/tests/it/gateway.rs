@@ -24,7 +24,7 @@ import http.client, json, os, steward, urllib.error, urllib.parse, urllib.reques
 base = urllib.parse.urlparse(os.environ["ANTHROPIC_BASE_URL"])
 def call(path, data=b"{}", headers={}):
     connection = http.client.HTTPConnection(base.hostname, base.port)
-    connection.request("POST", path, data, headers)
+    connection.request("POST", path, data, {"X-Api-Key": os.environ["ANTHROPIC_API_KEY"], **headers})
     answer = connection.getresponse()
     try:
         return [answer.status, answer.read().decode()]
@@ -39,7 +39,7 @@ async fn calls_carry_the_runs_credential_and_trace_and_nothing_the_agent_says_ab
     let stack = Stack::start().await;
     let program = format!(
         r#"{CALL}
-own = {{"Authorization": "Bearer stolen", "X-Api-Key": "stolen", "traceparent": "00-stolen", "Cookie": "a=b",
+own = {{"Authorization": "Bearer stolen", "Api-Key": "stolen", "traceparent": "00-stolen", "Cookie": "a=b",
        "X-Forwarded-For": "1.2.3.4", "Connection": "x-hop", "X-Hop": "1", "OpenAI-Beta": "kept",
        "Anthropic-Version": "kept", "Anthropic-Beta": "kept", "Content-Type": "application/json"}}
 paths = ["/v1/chat/completions?a=1", "/chat/completions", "/v1/v1/messages", "/v1/%2e%2e/admin"]
@@ -59,7 +59,7 @@ steward.result(notes=json.dumps([call(path, b'{{"model":"m"}}', own)[0] for path
         assert_eq!(call.headers.get_all("authorization").iter().count(), 1);
         let trace = call.headers["traceparent"].to_str().unwrap();
         assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{trace}");
-        for name in ["x-api-key", "cookie", "x-forwarded-for", "x-hop"] {
+        for name in ["x-api-key", "api-key", "cookie", "x-forwarded-for", "x-hop"] {
             assert!(!call.headers.contains_key(name), "{name} was passed on");
         }
         for name in ["openai-beta", "anthropic-version", "anthropic-beta"] {
@@ -92,6 +92,36 @@ async fn answers_of_every_mood_come_through_as_they_are() {
         "broken",
         "a cut answer must not look whole"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_show_the_runs_own_key_is_refused_before_anything_is_spent() {
+    let stack = Stack::start().await;
+    let program = format!(
+        r#"{CALL}
+own = os.environ["OPENAI_API_KEY"]
+strange = ["", "stolen", "steward-placeholder", own[:-1] + ("0" if own[-1] != "0" else "1")]
+answers = [call("/v1/messages", b"{{}}", {{"X-Api-Key": key}}) for key in strange]
+answers.append(call("/v1/messages", b"{{}}", {{"X-Api-Key": "", "Authorization": "Bearer " + own}}))
+steward.result(notes=json.dumps([own, answers]))
+"#
+    );
+    let first = notes(&stack, &program).await;
+    for answer in &first[1].as_array().unwrap()[..4] {
+        assert_eq!(answer[0], 401);
+        let body: Value = serde_json::from_str(answer[1].as_str().unwrap()).unwrap();
+        // As Anthropic's and OpenAI's clients read it.
+        assert_eq!(
+            (&body["type"], &body["error"]["type"]),
+            (&"error".into(), &"authentication_error".into())
+        );
+        assert!(body["error"]["message"].as_str().unwrap().contains("OPENAI_API_KEY"));
+    }
+    assert_eq!(first[1][4][0], 200);
+    assert_eq!(stack.model.calls().len(), 1, "the others reached the model");
+    let second = notes(&stack, &program).await;
+    assert!(first[0].as_str().unwrap().starts_with("steward-placeholder-"));
+    assert_ne!(first[0], second[0], "each run has its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]

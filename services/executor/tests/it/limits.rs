@@ -8,12 +8,18 @@ use serde_json::json;
 
 use crate::harness::executor::groups;
 use crate::harness::{Agent, Job, Options, Stack, eventually};
-use crate::isolation::{at_level, told, unprivileged};
+use crate::isolation::{at_level, promised, told, unprivileged};
 
 /// A stack with control groups, unless this machine gives none.
 async fn in_groups(options: Options) -> Option<Stack> {
     let stack = Stack::with(options.set("WORK__SLOTS", "3")).await;
-    (!made(&stack).is_empty()).then_some(stack)
+    let given = !made(&stack).is_empty();
+    assert!(
+        given || !promised("cgroups"),
+        "control groups are promised:\n{}",
+        stack.executor.log()
+    );
+    given.then_some(stack)
 }
 
 fn made(stack: &Stack) -> Vec<PathBuf> {
@@ -123,7 +129,7 @@ async fn a_fork_bomb_ends_with_its_run_and_its_neighbour_finishes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_root_a_fork_bomb_ends_with_its_run_too() {
-    // At level landlock nothing counts its processes: docs/SECURITY.md.
+    // At level landlock its processes are counted by the executor: `heavy`.
     if at_level("namespaces", unprivileged()).await.is_some() {
         let end = a_bad_neighbour(unprivileged(), FORK_BOMB, json!({"pids": 50})).await;
         assert_eq!(failed(&end).reason, "timeout", "{:?}", end.outcome);

@@ -14,6 +14,8 @@ mod events;
 mod ext;
 mod gateway;
 mod harness;
+#[cfg(target_os = "linux")]
+mod heavy;
 mod isolation;
 mod jobs;
 mod limits;

@@ -198,7 +198,7 @@ found = configparser.ConfigParser()
 found.read(os.environ["HOME"] + "/.config/internal/credentials")
 key = found["default"]["api_key"]
 assert key == os.environ["INTERNAL_API_KEY"]
-urllib.request.urlopen(os.environ["OPENAI_BASE_URL"] + "/chat/completions", data=json.dumps({{"text": key}}).encode()).read()
+urllib.request.urlopen(urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", data=json.dumps({{"text": key}}).encode(), headers={{"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}})).read()
 ask("CONNECT " + key + ".example.org:443 HTTP/1.1")
 steward.message("the key is " + key)
 steward.result(notes="done")
@@ -220,9 +220,12 @@ steward.result(notes="done")
 async fn a_credential_of_somebody_else_is_named_in_the_runs_log() {
     let stack = Stack::start().await;
     let program = r#"
-import os, steward, urllib.request
-for key in ("steward-placeholder", "run-credential-of-another"):
-    urllib.request.urlopen(urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Authorization": "Bearer " + key})).read()
+import os, steward, urllib.error, urllib.request
+for key in (os.environ["OPENAI_API_KEY"], "run-credential-of-another"):
+    try:
+        urllib.request.urlopen(urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", b"{}", {"Authorization": "Bearer " + key})).read()
+    except urllib.error.HTTPError as error:
+        assert error.code == 401
 steward.result(notes="n")
 "#;
     let end = stack.run(&Agent::python(program), Job::work()).await;

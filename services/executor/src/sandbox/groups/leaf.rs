@@ -20,7 +20,7 @@ const ROUNDS: u32 = 1000;
 /// Between the first rounds; later ones wait longer, up to a hundred times that.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// The group of one run. When dropped, all in it is ended and it is removed.
+/// The group of one run. When dropped, all in it is ended and it is removed, on a thread if that takes longer.
 #[derive(Debug)]
 pub struct Group {
     version: Version,
@@ -109,9 +109,14 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for leaf in &self.leaves {
-            clear(&leaf.folder);
+        let mut busy: Vec<PathBuf> = self.leaves.drain(..).map(|leaf| leaf.folder).collect();
+        busy.retain(|folder| fs::remove_dir(folder).is_err_and(|error| error.raw_os_error() == Some(nix::libc::EBUSY)));
+        if busy.is_empty() {
+            return;
         }
+        let thread = std::thread::Builder::new().name("group".to_owned());
+        // Without a thread the next start finds it.
+        let _clearing = thread.spawn(move || busy.iter().for_each(|folder| clear(folder)));
     }
 }
 
