@@ -108,7 +108,7 @@ async fn the_doctor_finds_the_level_that_runs_have_and_says_what_to_do_about_the
         let found = look(lowly);
         assert_eq!(found["level"], stack.scheduler.state().hellos[0].isolation.as_str());
         let layers = found["layers"].as_array().unwrap();
-        assert_eq!(layers.len(), 5);
+        assert_eq!(layers.len(), 6);
         for layer in layers {
             let fix = layer["fix"].as_str().unwrap();
             assert_eq!(layer["there"] == true, fix.is_empty(), "{layer}");
