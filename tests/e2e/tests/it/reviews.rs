@@ -33,11 +33,12 @@ async fn a_review_lets_out_what_it_accepts_parks_what_it_rejects_and_holds_what_
             .await?;
         market.post(json!({"title": "A plain wish", "auto": true})).await?;
         let steward = stack.steward()?;
-        eventually(LATER, "the one without a verdict waits for a human", || async {
+        let held = eventually(LATER, "the one without a verdict waits for a human", || async {
             let waiting = steward.json(&["approvals", "list"]).await?;
             let told = waiting.to_string();
             ensure!(told.contains("came to no verdict"), "{waiting}");
-            Ok(())
+            let first = array(&waiting, "effects").first().context("nothing waits")?;
+            Ok(text(first, "id").to_owned())
         })
         .await?;
         eventually(LATER, "the rejected one is parked with what the model said", || async {
@@ -49,9 +50,11 @@ async fn a_review_lets_out_what_it_accepts_parks_what_it_rejects_and_holds_what_
             Ok(())
         })
         .await?;
-        stack.settled(1, LATER).await?;
+        let approved = steward.run(&["approvals", "approve", &held]).await?;
+        ensure!(approved.code == 0, "{approved:?}");
+        stack.settled(2, LATER).await?;
         let report = market.report().await?;
-        ensure!(number(&report, "delivered") == 1, "{report}");
+        ensure!(number(&report, "delivered") == 2, "{report}");
         stack.check_books().await
     })
     .await
