@@ -159,11 +159,11 @@ async fn an_agent_that_declines_or_cannot_is_believed_and_nobody_is_bothered() {
     let cannot = Outcome::CannotDo(CannotDo {
         reason: "it needs a phone".to_owned(),
     });
-    for (outcome, reason) in [
-        (declined(), "declined by its agent: no time this week"),
-        (cannot, "the agent cannot do this: it needs a phone"),
+    for (gig, outcome, reason) in [
+        ("one", declined(), "declined by its agent: no time this week"),
+        ("two", cannot, "the agent cannot do this: it needs a phone"),
     ] {
-        let run = told(&bench, reason).await;
+        let run = told(&bench, gig).await;
         let job = hand.assignment().await;
         ends(&mut hand, &job, outcome).await;
         let skipped = format!("scheduler.proposals WHERE state = 'skipped' AND reason = '{reason}'");
