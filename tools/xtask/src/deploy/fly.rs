@@ -64,11 +64,13 @@ impl App {
         table.map(|(name, value)| (name.clone(), text(value))).collect()
     }
 
-    /// The secrets its comments tell the operator to set: words in capitals at the begin of a comment.
+    /// The secrets its comments tell the operator to set: words in capitals at the begin of a comment. A setting that is
+    /// commented out is none.
     pub fn secrets(&self) -> BTreeSet<String> {
         let comments = self.text.lines().filter_map(|line| line.strip_prefix("# "));
         let name = |line: &str| {
-            let word = line.split_whitespace().next()?;
+            let mut words = line.split_whitespace();
+            let word = words.next().filter(|_| words.next() != Some("="))?;
             let capitals = word.len() > 8 && word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_');
             capitals.then(|| word.to_owned())
         };
@@ -303,6 +305,8 @@ mod tests {
             app.secrets()
         );
         assert!(app.secrets().contains("DATABASE_URL"));
+        let commented = App::parse("x", &format!("# STEWARD__ADMIN__LISTEN = \"[::]:1\"\n{SCHEDULER}")).unwrap();
+        assert_eq!(commented.secrets(), app.secrets());
         let alone = unknown_peers(&app, &BTreeSet::from(["steward-scheduler"]));
         assert_eq!(alone.len(), 1, "{alone:?}");
         assert_eq!(
