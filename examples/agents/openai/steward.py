@@ -40,8 +40,12 @@ def attached(longest=64 * 1024):
         if not file.get("path"):
             texts.append(f"The client sent {file['name']}, but it could not be fetched: {file.get('error')}")
             continue
-        with open(file["path"], "rb") as opened:
-            body = opened.read(longest)
+        try:
+            with open(file["path"], "rb") as opened:
+                body = opened.read(longest)
+        except OSError as error:
+            texts.append(f"The client sent {file['name']}, but it cannot be read: {error.strerror}")
+            continue
         if b"\0" in body:
             texts.append(f"The client sent {file['path']} ({file['bytes']} bytes, no text).")
         else:

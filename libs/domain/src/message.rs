@@ -249,7 +249,8 @@ pub fn decide(heard: &Heard<'_>) -> (Answer, Option<HandOver>) {
     }
     match heard.wanted {
         Reply::Ack if client && heard.ours_lately == 0 => (Answer::Acknowledge, change),
-        Reply::Agent if heard.contract.may_answer() => (Answer::AskAgent, change),
+        // What is to be changed is no matter of words.
+        Reply::Agent if heard.contract.may_answer() && change.is_none() => (Answer::AskAgent, change),
         Reply::Agent if client && heard.class == Class::Question => {
             (Answer::Nothing, change.or(Some(HandOver::Question)))
         }

@@ -83,7 +83,7 @@ async fn a_template_sees_the_text_of_the_jobs_files() {
     let stack = Stack::start().await;
     let agent = prompt("{{ gig.title }}: {% for file in attachments %}{{ file.name }}={{ file.text }}{% endfor %}");
     let mut job = Job::work();
-    job.inputs = vec![input("attachments/notes.txt", b"hello world\n")];
+    job.inputs = vec![input("inputs/notes.txt", b"hello world\n")];
     let end = stack.run(&agent, job).await;
     assert_eq!(result(&end)["files"], json!(["deep/answer.md"]));
     let asked = String::from_utf8(stack.model.calls()[0].body.to_vec()).unwrap();
@@ -227,7 +227,7 @@ async fn an_endpoint_gets_a_signed_job_and_its_lines_are_the_events() {
     let endpoint = Endpoint::start(&mut serving, &[(503, "not yet"), (429, "slower"), (200, GOOD)]).await;
     let stack = Stack::with(private()).await;
     let mut job = Job::work();
-    job.inputs = vec![input("attachments/notes.txt", b"hello world\n")];
+    job.inputs = vec![input("inputs/notes.txt", b"hello world\n")];
     let token = stack.scheduler.assign(&endpoint.agent(), job).await;
     let end = stack.scheduler.completion(&token).await;
     assert_eq!(result(&end)["notes"], "done");

@@ -120,7 +120,7 @@ async fn an_endpoint_answers_later_gets_files_by_address_and_puts_its_own() {
     let stack = Stack::with(reachable()).await;
     let token = stack
         .scheduler
-        .assign(&endpoint.agent(), work_with("attachments/notes.txt", b"hello world\n"))
+        .assign(&endpoint.agent(), work_with("inputs/notes.txt", b"hello world\n"))
         .await;
     let job = endpoint.job(0).await;
     assert!(job["attachments"][0]["base64"].is_null());
@@ -169,7 +169,7 @@ async fn an_address_opens_nothing_but_its_own_purpose() {
     let stack = Stack::with(reachable().set("CAPS__FILES_BYTES", "1000")).await;
     let token = stack
         .scheduler
-        .assign(&endpoint.agent(), work_with("attachments/notes.txt", b"hello world\n"))
+        .assign(&endpoint.agent(), work_with("inputs/notes.txt", b"hello world\n"))
         .await;
     let job = endpoint.job(0).await;
     let (callback, upload) = (
@@ -185,7 +185,7 @@ async fn an_address_opens_nothing_but_its_own_purpose() {
         (Method::POST, format!("{of_upload}/events")),
         (Method::PUT, file.replace("/in/attachments/notes.txt", "/out/x")),
         (Method::GET, file.replace("notes.txt", "other.txt")),
-        (Method::GET, file.replace("attachments/notes.txt", "..%2f..%2fjob.json")),
+        (Method::GET, file.replace("inputs/notes.txt", "..%2f..%2fjob.json")),
         (Method::POST, format!("{forged}/events")),
         (Method::GET, callback.to_owned()),
         (Method::GET, callback.replace("/runs/", "/walks/")),

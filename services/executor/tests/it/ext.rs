@@ -115,7 +115,7 @@ decoy = os.environ["INTERNAL_API_KEY"]
 call(base.path, "POST", decoy.encode())
 model = urllib.parse.urlparse(os.environ["ANTHROPIC_BASE_URL"])
 connection = http.client.HTTPConnection(model.hostname, model.port)
-connection.request("POST", "/v1/messages", json.dumps({"text": decoy}))
+connection.request("POST", "/v1/messages", json.dumps({"text": decoy}), {"x-api-key": os.environ["ANTHROPIC_API_KEY"]})
 connection.getresponse().read()
 steward.result(notes="[]")
 "#;

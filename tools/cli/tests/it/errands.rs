@@ -29,7 +29,8 @@ try:
     said = urllib.request.urlopen(request).read().decode()
 except urllib.error.HTTPError as error:
     said = f"{error.code} {error.read().decode()}"
-steward.result(notes=json.dumps([said, dict(os.environ)]))
+found = {name: value for name, value in os.environ.items() if name != "INTERNAL_API_KEY"}
+steward.result(notes=json.dumps([said, found]))
 "#;
 
 type Heard = Arc<Mutex<Vec<String>>>;
