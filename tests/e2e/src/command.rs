@@ -76,13 +76,8 @@ impl Steward {
     /// When it cannot be started or does not end in time.
     pub async fn run_for(&self, words: &[&str], patience: Duration) -> Result<Answer> {
         let what = || format!("steward {}", words.join(" "));
-        let mut command = clean(Command::new(&self.program));
-        command
-            .args(words)
-            .arg("--dir")
-            .arg(&self.dir)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        let mut command = self.command(words);
+        command.stdin(Stdio::null());
         let output = tokio::time::timeout(patience, command.output()).await;
         let output = output
             .with_context(|| format!("{}: took longer than {patience:?}", what()))?
@@ -96,21 +91,23 @@ impl Steward {
     /// As [`Steward::run`].
     pub async fn run_with_input(&self, words: &[&str], input: &str) -> Result<Answer> {
         let what = || format!("steward {}", words.join(" "));
-        let mut command = clean(Command::new(&self.program));
+        let mut command = self.command(words);
         command
-            .args(words)
-            .arg("--dir")
-            .arg(&self.dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         let mut child = command.spawn().with_context(what)?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await.with_context(what)?;
         }
         let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
         answer(output.with_context(what)?.with_context(what)?)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = clean(Command::new(&self.program));
+        command.args(words).arg("--dir").arg(&self.dir).kill_on_drop(true);
+        command
     }
 
     /// Runs a command with `--json` and reads its result.

@@ -123,19 +123,7 @@ async fn open(stack: &Stack, agent: &str) -> Run {
         credentials: vec![named],
         ..opening(id, subject, MICRO, &[])
     };
-    let credential = stack
-        .scheduler
-        .clone()
-        .open_run(asked)
-        .await
-        .unwrap()
-        .into_inner()
-        .credential;
-    Run {
-        id,
-        subject,
-        credential,
-    }
+    stack.open_as(asked).await
 }
 
 pub async fn set(stack: &Stack, agent: &str, name: &str, value: &str) -> Result<v1::AgentSecret, tonic::Status> {
@@ -286,14 +274,7 @@ async fn a_host_that_leads_inside_is_refused() {
         credentials: vec![named],
         ..opening(Uuid::now_v7(), Uuid::now_v7(), MICRO, &[])
     };
-    let credential = stack
-        .scheduler
-        .clone()
-        .open_run(asked)
-        .await
-        .unwrap()
-        .into_inner()
-        .credential;
+    let credential = stack.open_as(asked).await.credential;
     let answer = stack.send(Method::GET, "/ext/localhost/", &credential, "").await;
     let (status, code, body) = refusal(answer).await;
     assert_eq!((status, code.as_str()), (403, "host_refused"), "{body}");

@@ -10,7 +10,7 @@ use outbound::{Method, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stack::{PROVIDER_KEY, Run, Stack, opening};
+use crate::stack::{PROVIDER_KEY, Stack, opening};
 
 const PATH: &str = "/v1/messages";
 const MODEL: &str = "claude-haiku-4-5";
@@ -138,18 +138,7 @@ async fn a_message_without_a_model_gets_the_runs() {
     let stack = Stack::start().await;
     let mut asked = opening(Uuid::now_v7(), Uuid::now_v7(), 10_000, &[]);
     asked.default_model = MODEL.to_owned();
-    let run = Run {
-        id: asked.run_id.parse().unwrap(),
-        subject: asked.subject_id.parse().unwrap(),
-        credential: stack
-            .scheduler
-            .clone()
-            .open_run(asked)
-            .await
-            .unwrap()
-            .into_inner()
-            .credential,
-    };
+    let run = stack.open_as(asked).await;
     stack
         .provider
         .answers_json(StatusCode::OK, &message(&counted(1, 0, 0, 0, 1)));

@@ -208,19 +208,16 @@ impl Stack {
     }
 
     pub async fn open_for(&self, id: Uuid, subject: Uuid, budget_micro_usd: i64, allowed: &[&str]) -> Run {
-        let asked = opening(id, subject, budget_micro_usd, allowed);
-        let credential = self
-            .scheduler
-            .clone()
-            .open_run(asked)
-            .await
-            .unwrap()
-            .into_inner()
-            .credential;
+        self.open_as(opening(id, subject, budget_micro_usd, allowed)).await
+    }
+
+    pub async fn open_as(&self, asked: v1::OpenRunRequest) -> Run {
+        let (id, subject) = (asked.run_id.parse().unwrap(), asked.subject_id.parse().unwrap());
+        let opened = self.scheduler.clone().open_run(asked).await.unwrap();
         Run {
             id,
             subject,
-            credential,
+            credential: opened.into_inner().credential,
         }
     }
 

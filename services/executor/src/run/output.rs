@@ -20,9 +20,9 @@ const HELD: usize = 4 * 1024 * 1024;
 const NEWS: usize = 8 * 1024;
 /// Pieces told on the way; what comes after is in the tail.
 const PIECES: usize = 500;
-/// What stands in place of a secret.
 /// Lines of Node's farewell that are looked through for the error.
 const NODE_ERROR: usize = 60;
+/// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
 
 /// What a run printed.

@@ -38,9 +38,7 @@ impl Endpoint {
     }
 
     fn agent(&self) -> Agent {
-        let mut agent = Agent::of(&[("readme.txt", b"x")], json!([]));
-        agent.spec = json!({"run": {"adapter": "http"}, "http": {"url": self.url}});
-        agent
+        Agent::endpoint(&self.url)
     }
 
     /// The job that was posted as the `nth`.

@@ -76,15 +76,8 @@ async fn a_check_has_its_own_time_no_network_and_leaves_nothing_running() {
     let stack = Stack::with(options).await;
     let slow = failed(stack.run(&agent(&["sleep 300 & sleep 300"]), Job::work()).await);
     assert!(slow.detail.ends_with("took longer than 1s"), "{}", slow.detail);
-    let target = stack
-        .model
-        .url
-        .trim_start_matches("http://")
-        .trim_end_matches('/')
-        .to_owned();
-    let (host, port) = target.split_once(':').unwrap();
-    let port = port.split('/').next().unwrap();
-    let dial = format!("python3 -c 'import socket; socket.create_connection((\"{host}\", {port}), 0.5)' || exit 7");
+    let port = stack.model.port();
+    let dial = format!("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 0.5)' || exit 7");
     let dialled = failed(stack.run(&agent(&[&dial]), Job::work()).await);
     assert!(dialled.detail.contains("ended with 7"), "{}", dialled.detail);
 }

@@ -32,18 +32,6 @@ def fails(action):
         return "failed"
 "#;
 
-fn port(stack: &Stack) -> u16 {
-    stack
-        .model
-        .url
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .trim_end_matches('/')
-        .parse()
-        .unwrap()
-}
-
 /// This machine stands for a host of the internet.
 fn reaches_loopback() -> Options {
     Options::default().set("NETWORK__GUARD", "loopback")
@@ -53,7 +41,7 @@ async fn only_what_is_allowed(level: &str) {
     let Some(stack) = at_level(level, reaches_loopback()).await else {
         return;
     };
-    let port = port(&stack);
+    let port = stack.model.port();
     let program = format!(
         r#"{TOOLS}
 steward.result(notes=json.dumps({{
@@ -122,7 +110,7 @@ async fn at_level_landlock_it_reaches_no_other_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_allowed_name_that_points_inside_is_refused() {
     let stack = Stack::start().await;
-    let port = port(&stack);
+    let port = stack.model.port();
     let places = [
         format!("localhost:{port}"),
         format!("127.0.0.1:{port}"),

@@ -29,6 +29,13 @@ impl Agent {
         Self::of(&files, json!(["python3", "agent.py"]))
     }
 
+    /// No program: jobs are posted to an address.
+    pub fn endpoint(url: &str) -> Self {
+        let mut agent = Self::of(&[("readme.txt", b"x")], json!([]));
+        agent.spec = json!({"run": {"adapter": "http"}, "http": {"url": url}});
+        agent
+    }
+
     /// A shell script.
     pub fn shell(script: &str) -> Self {
         Self::of(&[("agent.sh", script.as_bytes())], json!(["sh", "agent.sh"]))
