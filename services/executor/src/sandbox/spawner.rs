@@ -4,7 +4,7 @@
 //! as long as the process.
 //!
 //! A launcher is started before it is needed: it enters its control group, which can take the kernel 20 milliseconds,
-//! opens a network, and then waits to be told what to become. When it is taken, another is started.
+//! opens a network, and then waits to be told what to become. Soon after it is taken, another is started.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -14,7 +14,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -26,6 +27,8 @@ use super::{Error, Group, Groups, Most, processes};
 
 /// Launchers kept ready: one for each run of an executor of the default size.
 const READY: usize = 2;
+/// After a launch, before another launcher is made.
+const REST: Duration = Duration::from_millis(20);
 /// A launcher reads its order at once, unless it is not there any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -100,7 +103,7 @@ impl Spawner {
         };
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _on_runtime = runtime.enter();
-            while let Ok(request) = received.recv() {
+            while let Some(request) = desk.next(&received) {
                 desk.answer(request);
             }
         })?;
@@ -163,7 +166,7 @@ impl Desk {
             Request::Ready { kind, groups } => {
                 self.dismiss();
                 (self.kind, self.groups) = (kind, groups);
-                self.get_ready();
+                self.get_ready(READY);
             }
             Request::Close { answer } => {
                 self.dismiss();
@@ -173,14 +176,29 @@ impl Desk {
             }
             Request::Launch { order, most, answer } => {
                 let _caller_gone = answer.send(self.launch(&order, most));
-                self.get_ready();
             }
         }
     }
 
+    /// Waits for a request. A launcher that was taken is replaced only once nobody has asked for a while: its agent
+    /// has the processors until it runs. The last one is replaced at once: whoever asks next would wait for longer.
+    fn next(&mut self, received: &mpsc::Receiver<Request>) -> Option<Request> {
+        if self.open && self.ready.is_empty() {
+            self.get_ready(1);
+        }
+        if self.open && self.ready.len() < READY {
+            match received.recv_timeout(REST) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Timeout) => self.get_ready(READY),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        received.recv().ok()
+    }
+
     /// If one cannot be made, the next who asks is told.
-    fn get_ready(&mut self) {
-        while self.open && self.ready.len() < READY {
+    fn get_ready(&mut self, count: usize) {
+        while self.open && self.ready.len() < count {
             match self.make(self.kind.apart) {
                 Ok(started) => self.ready.push_back(started),
                 Err(_told_when_asked_for) => return,

@@ -16,7 +16,8 @@ use crate::leaks::{self, Count};
 
 /// Runs before anything counts: what every later run finds in the caches.
 const WARM_UP: usize = 3;
-
+/// After the warm-up.
+const SETTLED: Duration = Duration::from_millis(500);
 /// Time for what is ended to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,6 +64,8 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let count = || Count::now(site.runs.path(), site.uid(), &folders);
+    // For launchers that were taken to be replaced.
+    tokio::time::sleep(SETTLED).await;
     let before = count();
     for number in 0..args.runs {
         for record in &mut records {

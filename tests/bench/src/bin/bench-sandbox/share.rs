@@ -14,11 +14,11 @@ use crate::Args;
 use crate::candidates::{Site, launch_of};
 
 /// Runs at once; the last is greedy.
-const RUNS: usize = 20;
+const RUNS: usize = 100;
 /// Processes of the greedy one.
 const GREED: usize = 8;
 /// How long they are watched.
-const WATCHED: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(20);
 /// Before that, for all to begin.
 const SETTLED: Duration = Duration::from_secs(1);
 /// What the kernel counts processor time in, a second.
