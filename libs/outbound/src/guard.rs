@@ -15,6 +15,9 @@ pub enum Guard {
     Public,
     /// Public addresses and this machine: for the simulator and local tools.
     AllowLoopback,
+    /// Neither this machine nor anything private or link-local: for registries of packages. Unlike [`Self::Public`] it
+    /// has the addresses set aside for examples, which lead nowhere on the internet and to a mirror in a laboratory.
+    Outside,
     /// Any address: for hosts the operator wrote into the configuration.
     Any,
 }
@@ -84,6 +87,7 @@ impl Guard {
         match self {
             Self::Any => true,
             Self::AllowLoopback => is_loopback(ip) || is_public(ip),
+            Self::Outside => is_public(ip) || is_example(ip),
             Self::Public => is_public(ip),
         }
     }
@@ -121,6 +125,11 @@ fn is_loopback(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
     }
+}
+
+/// Whether an address is one of those set aside for examples.
+fn is_example(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if EXAMPLES_V4.iter().any(|net| net.contains(&ip)))
 }
 
 /// Whether an address is on the public internet.
@@ -180,6 +189,9 @@ const PRIVATE_V4: [Ipv4Net; 16] = [
     v4(240, 0, 0, 0, 4),
     v4(255, 255, 255, 255, 32),
 ];
+
+/// Those of [`PRIVATE_V4`] that stand in documents.
+const EXAMPLES_V4: [Ipv4Net; 3] = [v4(192, 0, 2, 0, 24), v4(198, 51, 100, 0, 24), v4(203, 0, 113, 0, 24)];
 
 /// The only IPv6 range handed out for public use.
 static GLOBAL_V6: LazyLock<Ipv6Net> =
@@ -252,5 +264,29 @@ mod tests {
         assert!(check(Guard::AllowLoopback, "http://[::1]:8080/"));
         assert!(!check(Guard::AllowLoopback, "http://10.0.0.1/"));
         assert!(check(Guard::Any, "http://10.0.0.1/"));
+    }
+
+    #[test]
+    fn outside_is_neither_this_machine_nor_its_network() {
+        for url in [
+            "https://8.8.8.8/",
+            "https://203.0.113.80/",
+            "https://[2606:4700::1111]/",
+        ] {
+            assert!(check(Guard::Outside, url), "{url} must pass");
+        }
+        for url in [
+            "http://127.0.0.1/",
+            "http://10.1.2.3/",
+            "http://100.64.0.1/",
+            "http://169.254.169.254/",
+            "http://192.168.1.1/",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://[fe80::1]/",
+            "http://[fd00:ec2::254]/",
+        ] {
+            assert!(!check(Guard::Outside, url), "{url} must be refused");
+        }
     }
 }

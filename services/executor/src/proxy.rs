@@ -1,4 +1,5 @@
-//! A run's way to the hosts its agent file allows: an HTTP proxy that knows `CONNECT` and nothing else.
+//! A run's way to the hosts its agent file allows, and that of `setup` to where packages are: an HTTP proxy that knows
+//! `CONNECT` and nothing else.
 //!
 //! The agent reaches it on loopback (the run's own, or the machine's) and names `host:port`. What is not on the
 //! operator's list is refused; of what is, this executor looks the name up itself, leaves out every address that is not
@@ -45,9 +46,20 @@ pub struct Proxy {
     closed: CancellationToken,
 }
 
+/// Who is reached.
+#[derive(Debug, Clone, Copy)]
+pub enum Hosts<'a> {
+    /// These, each `host:port`, at the addresses the settings allow.
+    Listed(&'a [String]),
+    /// Everybody at an address this allows.
+    At(Guard),
+}
+
 #[derive(Debug)]
 struct Shared {
-    allowed: Vec<Target>,
+    /// None: all.
+    allowed: Option<Vec<Target>>,
+    guard: Guard,
     settings: Network,
     permits: Arc<Semaphore>,
     passed: AtomicU64,
@@ -73,6 +85,8 @@ enum Refusal {
     NotAllowed(Target),
     #[error("{0} has no public address")]
     NotPublic(Target),
+    #[error("{0} has no address outside this machine and its private network: see network.setup of the executor")]
+    NotOutside(Target),
     #[error("the run has used up the {0} bytes it may exchange with other hosts")]
     TooMuch(u64),
     #[error("{0} cannot be found: {1}")]
@@ -89,14 +103,21 @@ impl Proxy {
     pub async fn open(
         tasks: &Tasks,
         settings: &Network,
-        allowed: &[String],
+        hosts: Hosts<'_>,
         place: Place,
         watched: Watched,
     ) -> io::Result<Self> {
         let bad = |error: request::Error| io::Error::other(error.to_string());
-        let allowed: Result<Vec<Target>, _> = allowed.iter().map(|place| Target::parse(place)).collect();
+        let (allowed, guard) = match hosts {
+            Hosts::Listed(places) => {
+                let allowed: Result<_, _> = places.iter().map(|place| Target::parse(place)).collect();
+                (Some(allowed.map_err(bad)?), settings.guard.into())
+            }
+            Hosts::At(guard) => (None, guard),
+        };
         let shared = Arc::new(Shared {
-            allowed: allowed.map_err(bad)?,
+            allowed,
+            guard,
             settings: settings.clone(),
             permits: Arc::new(Semaphore::new(settings.connections)),
             passed: AtomicU64::new(0),
@@ -197,7 +218,7 @@ impl Shared {
         if self.watched.decoy.leaves(Way::HostName, target.as_pair().0.as_bytes()) {
             self.watched.denials.alarm(Way::HostName.alarm());
         }
-        if !self.allowed.contains(&target) {
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&target)) {
             return Err(Refusal::NotAllowed(target));
         }
         if self.passed.load(Ordering::Relaxed) >= self.settings.bytes {
@@ -209,11 +230,13 @@ impl Shared {
             Ok(Err(error)) => return Err(Refusal::Unknown(target, error)),
             Err(_elapsed) => return Err(Refusal::Unknown(target, late())),
         };
-        let guard = Guard::from(self.settings.guard);
         let mut public = addresses;
-        public.retain(|address| guard.allows(address.ip()));
+        public.retain(|address| self.guard.allows(address.ip()));
         if public.is_empty() {
-            return Err(Refusal::NotPublic(target));
+            return Err(match self.guard {
+                Guard::Outside => Refusal::NotOutside(target),
+                _ => Refusal::NotPublic(target),
+            });
         }
         let mut why = late();
         for address in public {
@@ -318,7 +341,7 @@ impl Refusal {
     fn answer(&self) -> String {
         let status = match self {
             Self::Request(error) => error.status(),
-            Self::NotAllowed(_) | Self::NotPublic(_) | Self::TooMuch(_) => "403 Forbidden",
+            Self::NotAllowed(_) | Self::NotPublic(_) | Self::NotOutside(_) | Self::TooMuch(_) => "403 Forbidden",
             Self::Unknown(..) | Self::Unreachable(..) => "502 Bad Gateway",
         };
         let body = format!("{self}\n");

@@ -48,17 +48,23 @@ pub(super) fn of_run(
         set(&format!("{variable}_KEY"), ways.key.to_owned());
     }
     if let Some(proxy) = ways.proxy {
-        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
-            set(name, format!("http://{proxy}"));
-        }
-        // Its gateway is nearer.
-        for name in ["NO_PROXY", "no_proxy"] {
-            set(name, "127.0.0.1,localhost".to_owned());
-        }
-        // Node looks at the others only when told to.
-        set("NODE_USE_ENV_PROXY", "1".to_owned());
+        lead_through(&mut env, proxy);
     }
     env.into_iter().collect()
+}
+
+/// Names the proxy as programs of all kinds look for it.
+fn lead_through(env: &mut BTreeMap<String, String>, proxy: SocketAddr) {
+    let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+        set(name, format!("http://{proxy}"));
+    }
+    // A run's gateway is nearer.
+    for name in ["NO_PROXY", "no_proxy"] {
+        set(name, "127.0.0.1,localhost".to_owned());
+    }
+    // Node looks at the others only when told to.
+    set("NODE_USE_ENV_PROXY", "1".to_owned());
 }
 
 /// What a check of the operator's finds: as the agent, without models and events.
@@ -70,8 +76,17 @@ pub(super) fn of_check(spec: &Spec, space: &Workspace, bundle: &Path, path: &str
 }
 
 /// What `setup` finds: the bundle is its home, and there is no job.
-pub(super) fn of_setup(spec: &Spec, home: &Path, bundle: &Path, path: &str) -> Vec<(String, String)> {
+pub(super) fn of_setup(
+    spec: &Spec,
+    home: &Path,
+    bundle: &Path,
+    proxy: Option<SocketAddr>,
+    path: &str,
+) -> Vec<(String, String)> {
     let mut env = basic(spec, home, bundle, path);
+    if let Some(proxy) = proxy {
+        lead_through(&mut env, proxy);
+    }
     let mut usual = |name: &str, value: String| {
         env.entry(name.to_owned()).or_insert(value);
     };

@@ -14,7 +14,7 @@ use super::{Activity, Run, built_in, env, interpreter, stopped};
 use crate::bundles::{self, Bundle};
 use crate::callbacks::Door;
 use crate::gateway::{Gateway, Place, Watched};
-use crate::proxy::Proxy;
+use crate::proxy::{Hosts, Proxy};
 use crate::sandbox::{Calls, Files, GATEWAY_PORT, Launch, Level, Limits, PROXY_PORT, Policy};
 use crate::scheduler::{FetchError, pauses};
 use crate::workspace::Workspace;
@@ -58,11 +58,7 @@ impl Run {
         let traceparent = telemetry::current_traceparent()
             .or_else(|| Some(self.assignment.traceparent.clone()).filter(|parent| !parent.is_empty()));
         let at = |port| if spaces { Place::Inside(port) } else { Place::Machine };
-        let watch = Watched {
-            activity: Arc::clone(activity),
-            denials: Arc::clone(&self.denials),
-            decoy: Arc::clone(&self.decoy),
-        };
+        let watch = self.watched(activity);
         let tasks = &self.parts.tasks;
         let (named, place) = (&spec.network.credential, at(GATEWAY_PORT));
         let way = &self.parts.gateway;
@@ -74,7 +70,7 @@ impl Run {
         let proxy = if hosts.is_empty() {
             None
         } else {
-            let opening = Proxy::open(tasks, settings, hosts, at(PROXY_PORT), watch).await;
+            let opening = Proxy::open(tasks, settings, Hosts::Listed(hosts), at(PROXY_PORT), watch).await;
             Some(opening.map_err(|error| start(format!("open the run's way to other hosts: {error}")))?)
         };
         self.lay_out_decoy(space)
@@ -97,6 +93,15 @@ impl Run {
             bundle,
             spec,
         })
+    }
+
+    /// What is looked at on its ways out.
+    pub(super) fn watched(&self, activity: &Arc<Activity>) -> Watched {
+        Watched {
+            activity: Arc::clone(activity),
+            denials: Arc::clone(&self.denials),
+            decoy: Arc::clone(&self.decoy),
+        }
     }
 
     /// Where who looks for keys finds one.

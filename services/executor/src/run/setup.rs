@@ -11,16 +11,21 @@ use super::prepare::cpu_secs;
 use super::scale::Scale;
 use super::spec::Spec;
 use super::{Activity, Run, env};
+use crate::config::Network;
 use crate::folders;
-use crate::sandbox::{Calls, Files, Launch, Limits, Policy};
+use crate::gateway::Place;
+use crate::proxy::{Hosts, Proxy};
+use crate::sandbox::{Calls, Files, Launch, Limits, PROXY_PORT, Policy};
 
 /// Lines of a failed one that are told.
 const LAST_LINES: usize = 8;
 /// Memory of a process of `setup`, which may compile things.
 const MEMORY: u64 = 4 << 30;
+/// Connections at once: installers open many, and keep them.
+const CONNECTIONS: usize = 128;
 
 impl Run {
-    /// Runs it under the run's user id, with the network open (it installs things) and no job.
+    /// Runs it under the run's user id, with a way to what it installs and no job.
     pub(super) async fn set_up(&self, spec: &Spec, bundle: PathBuf) -> Result<(), String> {
         if spec.run.setup.is_empty() {
             return Ok(());
@@ -38,10 +43,13 @@ impl Run {
         });
         let handed = handing.await.unwrap_or_else(|| Err(std::io::Error::other("stopped")));
         let outcome = match handed {
-            Ok(()) => {
-                self.run_setup(&desk, self.setup_launch(spec, &desk, &home, bundle))
-                    .await
-            }
+            Ok(()) => match self.setup_way().await {
+                Ok(way) => {
+                    let launch = self.setup_launch(spec, &desk, &home, bundle, way.as_ref());
+                    self.run_setup(&desk, launch, way).await
+                }
+                Err(error) => Err(format!("open its way to other hosts: {error}")),
+            },
             Err(error) => Err(error.to_string()),
         };
         let removing = self
@@ -53,13 +61,36 @@ impl Run {
         outcome
     }
 
-    fn setup_launch(&self, spec: &Spec, desk: &Path, home: &Path, bundle: PathBuf) -> Launch {
+    /// Its proxy, unless it has the machine's network.
+    async fn setup_way(&self) -> std::io::Result<Option<Proxy>> {
+        let config = &self.parts.config;
+        let Some(guard) = config.network.setup.guard() else {
+            return Ok(None);
+        };
+        let settings = Network {
+            connections: CONNECTIONS,
+            bytes: config.caps.setup_bytes,
+            ..config.network.clone()
+        };
+        let place = if self.spaces(&[]) {
+            Place::Inside(PROXY_PORT)
+        } else {
+            Place::Machine
+        };
+        let watched = self.watched(&Activity::new());
+        let opening = Proxy::open(&self.parts.tasks, &settings, Hosts::At(guard), place, watched);
+        opening.await.map(Some)
+    }
+
+    fn setup_launch(&self, spec: &Spec, desk: &Path, home: &Path, bundle: PathBuf, way: Option<&Proxy>) -> Launch {
         let isolation = &self.parts.config.isolation;
         let mut execute = isolation.readable.clone();
         execute.retain(|path| path.exists());
+        let proxy = way.map(Proxy::address);
+        let spaces = way.is_some() && self.spaces(&[]);
         Launch {
             command: spec.run.setup.clone(),
-            env: env::of_setup(spec, home, &bundle, &isolation.path),
+            env: env::of_setup(spec, home, &bundle, proxy, &isolation.path),
             policy: Policy {
                 parent: 0,
                 uid: self.slot.uid(),
@@ -76,18 +107,18 @@ impl Run {
                     write: vec![bundle, home.to_owned()],
                     ..Files::default()
                 }),
-                connect: None,
+                connect: proxy.map(|address| vec![address.port()]),
                 calls: Some(Calls {
-                    datagrams: true,
-                    ..Calls::default()
+                    datagrams: proxy.is_none(),
+                    shared: spaces,
                 }),
-                spaces: false,
+                spaces,
             },
             marker: desk.display().to_string(),
         }
     }
 
-    async fn run_setup(&self, desk: &Path, launch: Launch) -> Result<(), String> {
+    async fn run_setup(&self, desk: &Path, launch: Launch, way: Option<Proxy>) -> Result<(), String> {
         let note =
             |pid| folders::record(desk, pid, self.slot.uid()).map_err(|error| format!("note its process: {error}"));
         note(None)?;
@@ -100,6 +131,9 @@ impl Run {
             .await
             .map_err(|error| error.to_string())?;
         note(process.footprint().leader())?;
+        if let (Some(listeners), Some(proxy)) = (process.listeners(), &way) {
+            proxy.serve(listeners.proxy);
+        }
         let output = Arc::new(Output::new(self.parts.config.caps.output_bytes));
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let listen = async {

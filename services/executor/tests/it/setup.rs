@@ -18,28 +18,29 @@ def connects(family, address):
     with socket.socket(family, socket.SOCK_STREAM) as one:
         one.settimeout(5)
         one.connect(address)
+def asked(place):
+    proxy = os.environ.get("HTTPS_PROXY")
+    if not proxy:
+        return None
+    place = place if ":" in place else "localhost:" + place
+    host, port = proxy.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), 5) as one:
+        one.sendall(f"CONNECT {place} HTTP/1.1\r\n\r\n".encode())
+        return one.recv(4096).decode()
 json.dump({
     "loopback": reached(lambda: connects(socket.AF_INET, ("127.0.0.1", int(sys.argv[1])))),
     "datagrams": reached(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
     "runs": reached(lambda: os.listdir(sys.argv[2])),
     "token": sorted(name for name in os.environ if "STEWARD" in name or "KEY" in name),
     "writes": reached(lambda: open("/tmp/of-setup", "w").close()),
+    "proxied": [asked(place) for place in (sys.argv[1], "[::1]:" + sys.argv[1], "169.254.169.254:80")],
 }, open("found.json", "w"))
 "#;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn setup_has_the_machines_network_and_neither_a_job_nor_a_credential_nor_others_files() {
-    let Some(stack) = at_level("landlock", Options::default()).await else {
-        return;
-    };
-    let port = stack
-        .model
-        .url
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .trim_end_matches('/')
-        .to_owned();
+/// What `setup` found at this level, with this as `network.setup`.
+async fn found(level: &str, network: &str) -> Option<Value> {
+    let stack = at_level(level, Options::default().set("NETWORK__SETUP", network)).await?;
+    let port = stack.model.port().to_string();
     let others = stack.executor.dir.join("completions").display().to_string();
     let agent = Agent::of(
         &[
@@ -62,20 +63,61 @@ with open(os.environ["STEWARD_EVENTS"], "w") as events:
         panic!("{:?}\n{}", end.outcome, end.log_tail)
     };
     let result: Value = serde_json::from_str(result).unwrap();
-    let found: Value = serde_json::from_str(result["notes"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        (&found["loopback"], &found["datagrams"]),
-        (&json!(true), &json!(true)),
-        "{found}"
-    );
+    Some(serde_json::from_str(result["notes"].as_str().unwrap()).unwrap())
+}
+
+fn has_nothing_of_a_run(found: &Value) {
     assert_eq!(
         found["token"],
         json!(["STEWARD_BUNDLE"]),
         "no gateway, no job, no placeholder"
     );
+    assert_eq!(found["runs"], json!(false), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_reaches_where_packages_are_and_nothing_of_this_machine() {
+    for (level, tmp_of_its_own) in [("namespaces", true), ("landlock", false)] {
+        let Some(found) = found(level, "outside").await else {
+            continue;
+        };
+        has_nothing_of_a_run(&found);
+        assert_eq!(
+            (&found["loopback"], &found["datagrams"], &found["writes"]),
+            (&json!(false), &json!(false), &json!(tmp_of_its_own)),
+            "{level}: {found}"
+        );
+        for answer in found["proxied"].as_array().unwrap() {
+            let answer = answer.as_str().unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 403") && answer.contains("network.setup"),
+                "{level}: {answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_operator_says_so_setup_reaches_a_mirror_in_the_private_network() {
+    let Some(found) = found("landlock", "any").await else {
+        return;
+    };
+    has_nothing_of_a_run(&found);
+    assert_eq!(found["loopback"], json!(false), "{found}");
+    let answer = found["proxied"][0].as_str().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_machines_network_setup_has_no_others_files_nor_a_job() {
+    let Some(found) = found("landlock", "machine").await else {
+        return;
+    };
+    has_nothing_of_a_run(&found);
     assert_eq!(
-        (&found["runs"], &found["writes"]),
-        (&json!(false), &json!(false)),
+        (&found["loopback"], &found["datagrams"], &found["writes"]),
+        (&json!(true), &json!(true), &json!(false)),
         "{found}"
     );
+    assert_eq!(found["proxied"][0], Value::Null);
 }
