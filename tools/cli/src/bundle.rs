@@ -112,14 +112,24 @@ enum Kind {
     Link { to: PathBuf },
 }
 
+/// What to say of an agent file that cannot be opened or read.
+#[must_use]
+pub fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    let mend = if error.kind() == std::io::ErrorKind::NotFound {
+        ": name a folder that holds an agent.toml, or such a file; `steward agents init FOLDER` makes one"
+    } else {
+        ""
+    };
+    usage(format!("read the agent file {}: {error}{mend}", file.display()))
+}
+
 fn read_agent_file(file: &Path) -> Result<String> {
-    let opened =
-        std::fs::File::open(file).map_err(|error| usage(format!("read the agent file {}: {error}", file.display())))?;
+    let opened = std::fs::File::open(file).map_err(|error| unreadable(file, &error))?;
     let mut text = String::new();
     let read = opened
         .take(LONGEST_FILE + 1)
         .read_to_string(&mut text)
-        .map_err(|error| usage(format!("read the agent file {}: {error}", file.display())))?;
+        .map_err(|error| unreadable(file, &error))?;
     if read as u64 > LONGEST_FILE {
         return Err(usage(format!("{} is longer than {LONGEST_FILE} bytes", file.display())).into());
     }

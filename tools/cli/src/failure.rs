@@ -60,7 +60,32 @@ pub fn sentence(error: &anyhow::Error) -> String {
             break;
         }
     }
-    parts.join(": ")
+    let sentence = parts.join(": ");
+    match where_such_are(&sentence) {
+        Some(command) if code(error) == NOT_FOUND => format!("{sentence}: see `steward {command}`"),
+        _ => sentence,
+    }
+}
+
+/// The command that lists what was looked for in vain, unless the sentence says so.
+fn where_such_are(sentence: &str) -> Option<&'static str> {
+    const LISTS: [(&str, &str); 7] = [
+        ("contract", "contracts list"),
+        ("run", "contracts show CONTRACT"),
+        ("agent", "agents list"),
+        ("gig", "gigs list"),
+        ("effect", "effects list"),
+        ("standing notice", "notices list"),
+        ("dead letter", "dead-letters list"),
+    ];
+    let missing = sentence
+        .split("no ")
+        .last()
+        .filter(|_| !sentence.contains("`steward "))?;
+    let list = LISTS
+        .iter()
+        .find(|(what, _)| missing.starts_with(&format!("{what} ")))?;
+    Some(list.1)
 }
 
 fn of_status(status: &tonic::Status) -> u8 {
@@ -85,7 +110,10 @@ mod tests {
         let missing = Err::<(), _>(tonic::Status::not_found("no contract x")).context("show the contract");
         let missing = missing.unwrap_err();
         assert_eq!(code(&missing), NOT_FOUND);
-        assert_eq!(sentence(&missing), "show the contract: no contract x");
+        assert_eq!(
+            sentence(&missing),
+            "show the contract: no contract x: see `steward contracts list`"
+        );
         assert_eq!(code(&anyhow::anyhow!("disk full")), FAILED);
     }
 

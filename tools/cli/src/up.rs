@@ -125,7 +125,7 @@ fn agent_files(dir: &Path, options: &Up, out: &Out) -> Result<Vec<PathBuf>> {
     for file in &options.agents {
         let absolute = bundle::agent_file(file)
             .canonicalize()
-            .map_err(|error| Failure::Usage(format!("read the agent file {}: {error}", file.display())))?;
+            .map_err(|error| bundle::unreadable(file, &error))?;
         let packed = bundle::pack(&absolute)?;
         bundle::runnable(&packed, Place::Here, "")?;
         files.push(absolute);

@@ -35,7 +35,7 @@ impl Run {
         let judging = self.judge(space, (spec, review), bundle, gateway, answer);
         let verdict = tokio::select! {
             verdict = judging => verdict,
-            why = stopped(self.stop.clone(), &[Stop::Drain]) => return Err(Ending::HandedBack(why.reason())),
+            why = stopped(self.stop.clone(), &Stop::GENTLE) => return Err(Ending::HandedBack(why.reason())),
         };
         match verdict.unwrap_or_else(|why| Verdict::None(format!("it {why}"))) {
             Verdict::Accept => self.output.note(&format!("the review by {model} accepts it")),

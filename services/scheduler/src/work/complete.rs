@@ -161,15 +161,21 @@ fn back(reason: &str) -> Command {
     }
 }
 
-/// The end of the log, unless it was told piece by piece on the way.
+/// The end of the log, without the lines that were told piece by piece on the way.
 fn untold<'a>(tail: &'a str, printed: &str) -> &'a str {
-    let last: String = tail.trim_end().chars().rev().take(500).collect();
-    let last: String = last.chars().rev().collect();
-    if !last.is_empty() && printed.trim_end().ends_with(&last) {
-        ""
-    } else {
-        tail
+    // Where one piece ends and the next begins, a line may have been broken.
+    let told: String = printed.split_whitespace().collect();
+    let (mut solid, mut ends) = (String::with_capacity(tail.len()), vec![(0, 0)]);
+    for line in tail.split_inclusive('\n') {
+        solid.extend(line.split_whitespace());
+        let (end, _) = ends.last().copied().unwrap_or_default();
+        ends.push((end + line.len(), solid.len()));
     }
+    let known = |length: &usize| solid.get(..*length).is_some_and(|text| told.ends_with(text));
+    let known = (0..=solid.len()).rev().find(known).unwrap_or_default();
+    let whole = ends.iter().rev().find(|(_, length)| *length <= known);
+    let end = whole.map_or(0, |(end, _)| *end);
+    tail.get(end..).unwrap_or_default()
 }
 
 fn outcome_text(command: &Command, note: &Note, log_tail: &str) -> String {
@@ -249,11 +255,15 @@ mod tests {
     #[test]
     fn the_log_is_not_told_twice() {
         assert_eq!(untold("one\ntwo\n", "zero\none\ntwo"), "");
+        assert_eq!(untold("one\ntwo\n", "zero\none"), "two\n", "the last piece was lost");
+        assert_eq!(untold("one\ntwo\nthree\n", "zero\non"), "one\ntwo\nthree\n");
+        assert_eq!(untold("one\ntwo\n", "zero\none\ntw"), "two\n");
         assert_eq!(
-            untold("one\ntwo\n", "zero\none"),
-            "one\ntwo\n",
-            "the last piece was lost"
+            untold("one\ntwo\n", "zero\nonetwo"),
+            "",
+            "pieces that lost the end of a line"
         );
+        assert_eq!(untold("one\n", ""), "one\n");
         assert_eq!(untold("", "x"), "");
     }
 
