@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::Output;
-use super::scale::Scale;
+use super::scale::{Room, Scale};
 use super::{Activity, Run};
 use crate::folders;
 use crate::gateway::Gateway;
@@ -72,7 +72,7 @@ impl Run {
             tokio::join!(out, err);
         };
         let disk = limits.file_size.unwrap_or(u64::MAX);
-        let scale = Scale::new(&process, &limits, disk, vec![space.work()]);
+        let scale = Scale::new(&process, &limits, Room::Run(disk), vec![space.work()]);
         let limit = self.parts.config.work.check_timeout;
         let end = async {
             let end = tokio::select! {

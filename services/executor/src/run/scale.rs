@@ -22,15 +22,43 @@ const BESIDE: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Scale {
     folders: Vec<PathBuf>,
-    disk: u64,
+    disk: Room,
     footprint: Footprint,
     /// None where the kernel sees to it.
     memory: Option<u64>,
     pids: Option<u64>,
 }
 
+/// How much may lie on disk, and which setting says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Room {
+    /// Of the agent file.
+    Run(u64),
+    /// Of the executor.
+    Setup(u64),
+}
+
+impl Room {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Run(bytes) | Self::Setup(bytes) => bytes,
+        }
+    }
+
+    fn too_full(self) -> String {
+        match self {
+            Self::Run(limit) => {
+                format!("its workspace holds more than {limit} bytes (limits.disk of the agent file)")
+            }
+            Self::Setup(limit) => {
+                format!("what it installs takes more than {limit} bytes (caps.setup_bytes of the executor)")
+            }
+        }
+    }
+}
+
 impl Scale {
-    pub(super) fn new(process: &Process, limits: &Limits, disk: u64, folders: Vec<PathBuf>) -> Self {
+    pub(super) fn new(process: &Process, limits: &Limits, disk: Room, folders: Vec<PathBuf>) -> Self {
         let counted = process.is_in_group();
         let footprint = process.footprint().clone();
         Self {
@@ -53,13 +81,8 @@ impl Scale {
     /// Why it holds too much, if it does. Blocks.
     pub(super) fn too_full(&self) -> Option<Why> {
         match self.held() {
-            Ok(bytes) if bytes <= self.disk => None,
-            Ok(_) => {
-                let limit = self.disk;
-                Some(Why::TooMuch(format!(
-                    "its workspace holds more than {limit} bytes (limits.disk of the agent file)"
-                )))
-            }
+            Ok(bytes) if bytes <= self.disk.bytes() => None,
+            Ok(_) => Some(Why::TooMuch(self.disk.too_full())),
             Err(unknown) => Some(Why::TooMuch(format!("its workspace holds {unknown}"))),
         }
     }

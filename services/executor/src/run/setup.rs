@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::output::Output;
 use super::prepare::cpu_secs;
-use super::scale::Scale;
+use super::scale::{Room, Scale};
 use super::spec::Spec;
 use super::{Activity, Run, env};
 use crate::config::Network;
@@ -150,7 +150,8 @@ impl Run {
             };
             tokio::join!(out, err);
         };
-        let scale = Scale::new(&process, &limits, self.parts.config.caps.setup_bytes, folders);
+        let room = Room::Setup(self.parts.config.caps.setup_bytes);
+        let scale = Scale::new(&process, &limits, room, folders);
         let limit = self.parts.config.work.setup_timeout;
         let end = async {
             let ended = tokio::select! {

@@ -14,7 +14,7 @@ use super::denials::Told;
 use super::ending::{Ending, Exited, Reason, Why};
 use super::hearing::{Hearing, Said};
 use super::pipe::{Heard, Line, Pipe};
-use super::scale::{MEASURE, Scale, WEIGH};
+use super::scale::{MEASURE, Room, Scale, WEIGH};
 use super::voice::Voice;
 use super::{Activity, Run, Way, stopped};
 use crate::callbacks::Door;
@@ -85,7 +85,8 @@ impl Run {
         ::metrics::histogram!(metrics::START_SECONDS).record(self.began.elapsed().as_secs_f64());
         let ears = self.listen(&mut process, pipe, &activity);
         let caps = &self.parts.config.caps;
-        let scale = Scale::new(&process, &limits, prepared.spec.limits.disk, vec![space.work()]);
+        let room = Room::Run(prepared.spec.limits.disk);
+        let scale = Scale::new(&process, &limits, room, vec![space.work()]);
         let watch = Watch {
             run: self,
             space,

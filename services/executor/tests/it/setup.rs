@@ -3,7 +3,7 @@
 use rpc::v1::complete_request::Outcome;
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Job, Options};
+use crate::harness::{Agent, Job, Options, Stack};
 use crate::isolation::at_level;
 
 const SETUP: &str = r#"
@@ -120,4 +120,22 @@ async fn with_the_machines_network_setup_has_no_others_files_nor_a_job() {
         "{found}"
     );
     assert_eq!(found["proxied"][0], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_that_installs_too_much_is_ended_and_told_with_the_setting() {
+    let stack = Stack::with(Options::default().set("CAPS__SETUP_BYTES", "10000000")).await;
+    let script = b"for n in 1 2 3 4 5; do head -c 4000000 /dev/zero > part-$n; done; sleep 600";
+    let files: [(&str, &[u8]); 2] = [("setup.sh", script), ("agent.sh", b"exit 1")];
+    let agent = Agent::of(&files, json!(["sh", "agent.sh"])).with("run", json!({"setup": ["sh", "setup.sh"]}));
+    let end = stack.run(&agent, Job::work()).await;
+    let Some(Outcome::Failed(failure)) = &end.outcome else {
+        panic!("{:?}", end.outcome)
+    };
+    assert!(
+        failure
+            .detail
+            .contains("more than 10000000 bytes (caps.setup_bytes of the executor)"),
+        "{failure:?}"
+    );
 }
