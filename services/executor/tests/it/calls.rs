@@ -20,7 +20,7 @@ async fn when_others_run_is_theirs_to_say() {
             "0, os.getppid(), 5".to_owned(),
             "EPERM",
         ),
-        ("its own", libc::SYS_setpriority, "0, 0, 5".to_owned(), "done"),
+        ("its own", libc::SYS_setpriority, "0, 0, 19".to_owned(), "done"),
         (
             "a user's disk",
             libc::SYS_ioprio_set,
