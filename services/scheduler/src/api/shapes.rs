@@ -187,6 +187,8 @@ pub(super) fn agent(row: &agents::Agent, webhook_secrets: usize) -> v1::Agent {
         webhook_secrets: u32::try_from(webhook_secrets).unwrap_or(u32::MAX),
         created_at: Some(timestamp(row.created_at)),
         models: row.spec.allowed_models(),
+        // A file that was read from JSON can be written as such.
+        file_json: serde_json::to_string(&row.spec).unwrap_or_default(),
         secrets: row
             .spec
             .network

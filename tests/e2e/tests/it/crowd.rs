@@ -1,9 +1,10 @@
 //! A hundred runs at once on whatever machine this is.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use e2e::{Options, Stack, number, run};
+use anyhow::{Context as _, Result, ensure};
+use e2e::{Options, Stack, agent, number, run};
 use serde_json::json;
 use testkit::eventually;
 
@@ -12,17 +13,24 @@ use crate::SLOW;
 const CROWD: i64 = 100;
 /// A hundred contracts take their time on two cores.
 const LONG: Duration = Duration::from_secs(420);
+/// A model that answers after all of them have asked, however slow the machine; less than the gateway waits.
+const ANSWER_MS: u32 = 110_000;
 
 #[tokio::test]
 async fn a_hundred_runs_at_once_survive_their_executors_death_and_none_is_delivered_twice() -> Result<()> {
-    let options = Options::with_agent("worker").settings("executor", "[work]\nslots = 100\n");
+    let folder = tempfile::tempdir()?;
+    let options = Options {
+        agents: vec![patient(folder.path())?],
+        ..Options::default()
+    };
+    let options = options.settings("executor", "[work]\nslots = 100\n");
     run(options, async |stack| {
         let market = stack.market()?.clone();
         // Nobody works until all are there; then every model takes its time.
         stack.freeze_supervisor()?;
         stack.kill("executor")?;
         market
-            .break_with(json!([{"on": "llm", "kind": "slow", "args": {"ms": 25_000}}]))
+            .break_with(json!([{"on": "llm", "kind": "slow", "args": {"ms": ANSWER_MS}}]))
             .await?;
         market
             .post(json!({"count": CROWD, "title": SLOW, "auto": true}))
@@ -45,6 +53,19 @@ async fn a_hundred_runs_at_once_survive_their_executors_death_and_none_is_delive
         stack.check_books().await
     })
     .await
+}
+
+/// The worker, with patience for a slow model.
+fn patient(folder: &Path) -> Result<PathBuf> {
+    let worker = agent("worker");
+    let file = std::fs::read_to_string(&worker).context("read the worker's file")?;
+    let file = file
+        .replace("timeout = \"60s\"", "timeout = \"10m\"")
+        .replace("idle = \"30s\"", "idle = \"5m\"");
+    std::fs::copy(worker.with_file_name("agent.py"), folder.join("agent.py")).context("copy the program")?;
+    let patient = folder.join("agent.toml");
+    std::fs::write(&patient, file).context("write the agent file")?;
+    Ok(patient)
 }
 
 /// Waits until this many runs are like this.

@@ -98,6 +98,11 @@ async fn bids(stack: &Stack) -> Result<()> {
 async fn no_secret_is_told(stack: &Stack, steward: &Steward, claim: &str) -> Result<()> {
     let listed = steward.json(&["agents", "list"]).await?;
     ensure!(!listed.to_string().contains("cg_"), "{listed}");
+    let shown = steward.json(&["agents", "show", "newcomer"]).await?;
+    ensure!(
+        shown["file"]["models"]["default"] == "gpt-4o-mini" && !shown.to_string().contains("cg_"),
+        "{shown}"
+    );
     let log = std::fs::read_to_string(stack.dir().join("logs/scheduler.log"))?;
     ensure!(
         !log.contains(claim) && !log.contains("cg_"),

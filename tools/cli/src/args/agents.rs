@@ -96,6 +96,11 @@ pub enum AgentsCommand {
     },
     /// List the agents
     List,
+    /// Show an agent and its file as it is in force
+    Show {
+        /// The agent
+        name: String,
+    },
     /// Set an agent's bidding mode
     Mode {
         /// The agent

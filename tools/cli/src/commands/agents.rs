@@ -1,5 +1,7 @@
 //! `steward agents`.
 
+mod show;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -96,6 +98,7 @@ pub(crate) async fn run(global: &Global, command: AgentsCommand, out: &Out) -> R
                 render::listing(value, "agents", &COLUMNS)
             })?;
         }
+        AgentsCommand::Show { name } => show::print(&access, name, out).await?,
         AgentsCommand::Versions { name } => versions::list(&access, name, out).await?,
         AgentsCommand::Rollback { name, version } => versions::rollback(&access, name, version, out).await?,
         AgentsCommand::EndpointKey { .. }

@@ -34,7 +34,7 @@ fn commands() -> String {
 #[test]
 fn the_commands_scripts_know_keep_their_names() {
     let known = "up\ndown\ndemo\ninit\nstatus\nmigrate\nearnings\nagents add|init|test|env|link|register|readiness|verify-email|\
-                 webhooks|claim-link|pause|resume|wind-down|list|mode|versions|rollback|endpoint-key|remove\ngigs list|show\n\
+                 webhooks|claim-link|pause|resume|wind-down|list|show|mode|versions|rollback|endpoint-key|remove\ngigs list|show\n\
                  contracts list|show|retry\nmessages list|send\napprovals list|show|approve|refuse\n\
                  runs list|show|files|retry|cancel|logs\n\
                  inbox list|show|replay\ndead-letters list|show|retry|drop\nnotices list|resolve\n\
