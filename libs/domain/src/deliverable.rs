@@ -24,6 +24,9 @@ pub struct Limits {
     pub bytes: u64,
 }
 
+/// The longest name of a file, in bytes.
+pub const LONGEST_NAME: usize = 200;
+
 /// Endings that systems start by a click.
 const PROGRAMS: [&str; 12] = [
     "exe", "dll", "msi", "scr", "com", "bat", "cmd", "pif", "cpl", "lnk", "vbs", "hta",
@@ -46,6 +49,18 @@ pub fn problems(files: &[File<'_>], limits: Limits) -> Vec<String> {
 
 fn problem(file: &File<'_>, most: u64) -> Option<String> {
     let name = file.name;
+    if name.contains(['/', '\\']) {
+        return Some(format!(
+            "{name} lies in a folder, and marketplaces take files without one: put it into out/ itself, or pack the \
+             folder into an archive"
+        ));
+    }
+    if name.len() > LONGEST_NAME {
+        return Some(format!(
+            "{name} has a name of {} bytes and at most {LONGEST_NAME} are taken: name it shorter",
+            name.len()
+        ));
+    }
     if file.bytes == 0 {
         return Some(format!(
             "{name} is empty: fill it, leave it out, or pack it into an archive"
@@ -122,17 +137,30 @@ mod tests {
     fn what_people_deliver_goes_out() {
         for (name, head) in [
             ("report.md", b"# Report".as_slice()),
-            ("deep/build.sh", b"#!/bin/sh\n"),
+            ("build.sh", b"#!/bin/sh\n"),
             ("no_ending", b"MZ is how this text begins"),
             ("picture.PNG", b"\x89PNG\r\n\x1a\n...."),
             ("late.pdf", b"\xef\xbb\xbf%PDF-1.7"),
             ("empty.zip", b"PK\x05\x06\0\0"),
             ("locked.xlsx", b"\xd0\xcf\x11\xe0\xa1"),
             ("Main.class", b"\xca\xfe\xba\xbe\0\0"),
-            ("v1.2/data", b"1"),
+            ("v1.2", b"1"),
         ] {
             assert_eq!(of(name, head), [""; 0], "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_the_marketplace_refuses_is_told_with_what_to_do() {
+        for (name, what) in [
+            ("src/index.md", "pack the folder into an archive"),
+            ("src\\index.md", "put it into out/ itself"),
+            (&"x".repeat(LONGEST_NAME + 1), "name it shorter"),
+        ] {
+            let found = of(name, b"text");
+            assert!(found.len() == 1 && found[0].contains(what), "{name}: {found:?}");
+        }
+        assert_eq!(of(&"x".repeat(LONGEST_NAME), b"text"), [""; 0]);
     }
 
     #[test]

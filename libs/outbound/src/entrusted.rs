@@ -24,7 +24,7 @@ pub use cut::Cut;
 
 /// What is not passed on: what belongs to one connection, who else the caller may say it is, and what would keep the
 /// answer from being looked through.
-const NOT_SENT: [&str; 26] = [
+const NOT_SENT: [&str; 25] = [
     "host",
     "connection",
     "keep-alive",
@@ -48,7 +48,6 @@ const NOT_SENT: [&str; 26] = [
     "traceparent",
     "tracestate",
     "baggage",
-    "user-agent",
     "x-http-method-override",
     "x-forwarded-for",
 ];

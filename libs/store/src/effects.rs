@@ -15,7 +15,7 @@ mod read;
 mod wish;
 
 pub use claim::{Due, begin, begin_verifying, begin_verifying_all, due, expire_leases, overdue, still_leased};
-pub use read::{About, Filter, about, get, get_locked, list};
+pub use read::{About, Filter, REFUSED_BY_HAND, about, get, get_locked, list, refused_because};
 pub use wish::{insert, revive};
 
 /// An effect to be kept.

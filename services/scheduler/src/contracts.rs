@@ -229,6 +229,13 @@ pub async fn work_again(tx: &mut Tx, id: Uuid, refused: Uuid) -> Result<Uuid, Er
     if kind == run::Kind::Revise {
         run.request = store::messages::last_of_client(tx, contract.id).await?;
     }
+    if let Some(why) = store::effects::refused_because(tx, contract.id).await? {
+        let ours = format!("The last delivery did not go out, because whoever runs this agent refused it: {why}");
+        run.request = Some(match run.request {
+            Some(clients) => format!("{clients}\n\n{ours}"),
+            None => ours,
+        });
+    }
     Ok(runs::insert(tx, &run).await?)
 }
 

@@ -196,3 +196,26 @@ pub async fn about(store: &Store, ids: &[Uuid]) -> Result<Vec<About>, Error> {
     .await?;
     Ok(rows)
 }
+
+/// What is said of a delivery that was refused by hand, before the reason.
+pub const REFUSED_BY_HAND: &str = "refused by the operator: ";
+
+/// Why a human refused the last delivery somebody wished for on a contract, if one did and said it.
+///
+/// # Errors
+/// When the query fails.
+pub async fn refused_because(tx: &mut Tx, contract: Uuid) -> Result<Option<String>, Error> {
+    let error = sqlx::query_scalar!(
+        "-- effects::refused_because
+        SELECT error FROM scheduler.effects
+        WHERE contract_id = $1 AND kind IN ('upload', 'deliver') AND state = 'cancelled' AND starts_with(error, $2)
+        ORDER BY updated_at DESC LIMIT 1",
+        contract,
+        REFUSED_BY_HAND,
+    )
+    .fetch_optional(tx.connection())
+    .await?
+    .flatten();
+    let reason = error.as_deref().and_then(|error| error.strip_prefix(REFUSED_BY_HAND));
+    Ok(reason.filter(|reason| !reason.trim().is_empty()).map(str::to_owned))
+}

@@ -37,6 +37,7 @@ pub async fn insert(tx: &mut Tx, new: &NewEffect) -> Result<Uuid, Error> {
             maybe_sent_at = NULL, absent_reads = 0, proof = NULL, error = excluded.error, dead_reason = NULL,
             traceparent = excluded.traceparent, created_at = now(), updated_at = now(), updated_by = excluded.updated_by
         WHERE known.state = 'cancelled'
+           OR known.kind = 'upload' AND known.state = 'refused' AND known.run_id IS DISTINCT FROM excluded.run_id
         RETURNING id",
         Uuid::now_v7(),
         new.agent,

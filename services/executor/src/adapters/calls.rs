@@ -11,6 +11,8 @@ const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A peer that wants more waits for another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often, in a pause, it is said that somebody is there: half the shortest silence a run may be ended for.
+const SIGN: Duration = Duration::from_millis(500);
 /// When the peer does not say when to come back.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -25,8 +27,14 @@ pub(super) enum Failed {
 }
 
 /// Sends until there is an answer that is neither 429 nor a server's failure, a bounded number of times. `again` says
-/// whether a request whose fate is unknown may be sent once more.
-pub(super) async fn send(client: &Client, again: bool, make: impl Fn() -> RequestBuilder) -> Result<Response, Failed> {
+/// whether a request whose fate is unknown may be sent once more. `alive` is called all through a pause: it is ours,
+/// and no silence of the peer's.
+pub(super) async fn send(
+    client: &Client,
+    again: bool,
+    make: impl Fn() -> RequestBuilder,
+    mut alive: impl FnMut(),
+) -> Result<Response, Failed> {
     let mut pause = FIRST_PAUSE;
     for tries in 1.. {
         let (reason, wanted) = match client.send(make()).await {
@@ -45,7 +53,11 @@ pub(super) async fn send(client: &Client, again: bool, make: impl Fn() -> Reques
         if tries >= TRIES || wait > LONGEST_PAUSE {
             return Err(Failed::Later(reason, wanted.unwrap_or(LATER)));
         }
-        tokio::time::sleep(wait).await;
+        let end = tokio::time::Instant::now() + wait;
+        while tokio::time::Instant::now() < end {
+            alive();
+            tokio::time::sleep_until(end.min(tokio::time::Instant::now() + SIGN)).await;
+        }
         pause *= 2;
     }
     Err(Failed::Later("it was tried too often".to_owned(), LATER))

@@ -48,7 +48,9 @@ pub(super) async fn answer(task: &Task, call: &Call, mut job: Value, voice: &mut
         let request = request.header("idempotency-key", &call.key);
         request.header(ACCEPT, "application/x-ndjson").json(&job)
     };
-    let answer = match send(&client, false, make).await {
+    // Nobody listening is seen by the next line.
+    let alive = || drop(voice.line(b""));
+    let answer = match send(&client, false, make, alive).await {
         Ok(answer) => answer,
         Err(Failed::Later(reason, after)) => {
             voice.progress(&format!(

@@ -111,7 +111,8 @@ pub(super) async fn ask(base_url: &Url, key: &str, body: &Value) -> Result<Resul
     url.set_path("/v1/chat/completions");
     let make = || client.request(Method::POST, url.clone()).bearer_auth(key).json(body);
     // Of a call whose answer was lost nothing is known but its cost, which the budget bounds.
-    let answer = match send(&client, true, make).await {
+    // Each try is a call of the run's gateway, which is sign enough.
+    let answer = match send(&client, true, make, || {}).await {
         Ok(answer) => answer,
         Err(Failed::Later(reason, after)) => return Ok(Err((reason, after))),
         Err(Failed::Lost(reason) | Failed::Never(reason)) => return Err(reason),

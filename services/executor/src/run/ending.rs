@@ -15,13 +15,9 @@ use crate::sandbox::{COMPLAINT, FAILED, Usage};
 
 /// After exit code 75 without a `retry` event, and when no model answered.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// What an agent did that ended well and left nothing to deliver.
-const NO_RESULT: &str = "it exited with 0 but gave no result: before it ends it must write one line such as \
-    {\"type\":\"result\",\"notes\":\"...\",\"files\":[\"report.md\"]} into the FIFO $STEWARD_EVENTS (or, when it never opens that, \
-    to stdout), and the files it names must lie in $STEWARD_OUT";
 /// What is said besides when a program found no way out.
-const NO_NETWORK: &str = " (a run reaches its model gateway and the hosts in network.allow of the agent file, by the proxy \
-    HTTPS_PROXY names; none else)";
+const NO_NETWORK: &str = " (a run reaches its model gateway; hosts of [[network.credential]] of the agent file, by the \
+    address in NAME_URL; and the hosts in network.allow, by the proxy HTTPS_PROXY names; none else)";
 /// What is told of a failure, in bytes.
 const MAX_DETAIL: usize = 2000;
 
@@ -165,7 +161,7 @@ impl Exited {
             },
             (0, Some(Last::Wait(timeout))) => Ending::Waiting(timeout),
             (0 | EXIT_RETRY, Some(Last::Retry(after))) => Ending::RetryLater(after, None),
-            (0, None) => failed(Reason::NoResult, NO_RESULT.to_owned()),
+            (0, None) => failed(Reason::NoResult, no_result(kind)),
             (EXIT_RETRY, _) => Ending::RetryLater(RETRY_AFTER, None),
             (EXIT_CANNOT_DO, _) => Ending::CannotDo(match self.last_line.as_str() {
                 "" => "the agent says it cannot do this gig".to_owned(),
@@ -321,6 +317,25 @@ impl Reason {
             Self::Review => "review",
         }
     }
+}
+
+/// What an agent did that ended well and left nothing to deliver.
+fn no_result(kind: Kind) -> String {
+    let (line, besides) = match kind {
+        Kind::Work | Kind::Revise => (
+            r#"{"type":"result","notes":"...","files":["report.md"]}"#,
+            ", and the files it names must lie in $STEWARD_OUT",
+        ),
+        Kind::Reply => (r#"{"type":"result","text":"..."}"#, ""),
+        Kind::Propose => (
+            r#"{"type":"result","amount_usdc":"12.50","cover_letter":"..."}"#,
+            r#"; {"type":"result","decline":"why"} bids on nothing"#,
+        ),
+    };
+    format!(
+        "it exited with 0 but gave no result: before it ends it must write one line such as {line} into the FIFO \
+         $STEWARD_EVENTS (or, when it never opens that, to stdout){besides}"
+    )
 }
 
 #[cfg(test)]

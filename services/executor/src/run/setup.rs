@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::denials::Told;
 use super::output::Output;
 use super::prepare::cpu_secs;
 use super::scale::{Room, Scale};
@@ -58,7 +59,18 @@ impl Run {
             .spawn_blocking("remove_setup", move || crate::tree::remove(&desk));
         // If not now, then at the next start.
         let _removed = removing.await;
-        outcome
+        outcome.map_err(|reason| self.with_refusals(reason))
+    }
+
+    /// The reason of a failure, with what was refused on the way to it: nothing else of the attempt is told.
+    fn with_refusals(&self, mut reason: String) -> String {
+        for told in self.denials.take() {
+            match told {
+                Told::Warning(what) => reason = format!("{reason}; {what}"),
+                Told::Alarm(what) => self.denials.alarm(what),
+            }
+        }
+        reason
     }
 
     /// Its proxy, unless it has the machine's network.

@@ -191,6 +191,7 @@ async fn answer(State(endpoint): State<Endpoint>, headers: HeaderMap, body: Byte
     } else {
         answers[0].clone()
     };
+    let later = text.parse::<u32>().unwrap_or_default().to_string();
     let body = match text.strip_suffix("!cut") {
         Some(text) => {
             let parts = futures_util::stream::iter([Some(text.to_owned()), None]);
@@ -204,7 +205,7 @@ async fn answer(State(endpoint): State<Endpoint>, headers: HeaderMap, body: Byte
         }
         None => Body::from(text),
     };
-    (StatusCode::from_u16(status).unwrap(), [("retry-after", "0")], body).into_response()
+    (StatusCode::from_u16(status).unwrap(), [("retry-after", later)], body).into_response()
 }
 
 fn private() -> Options {
@@ -262,6 +263,18 @@ async fn an_endpoint_gets_a_signed_job_and_its_lines_are_the_events() {
         assert_eq!(job["gateway"]["openai_base_url"], "http://127.0.0.1:9/v1");
         assert_eq!(job["gateway"]["token"], CREDENTIAL);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_an_endpoint_asks_for_is_no_silence() {
+    let mut serving = JoinSet::new();
+    let endpoint = Endpoint::start(&mut serving, &[(503, "4"), (200, GOOD)]).await;
+    let stack = Stack::with(private()).await;
+    let mut job = Job::work();
+    job.idle_secs = 2;
+    let end = stack.run(&endpoint.agent(), job).await;
+    assert_eq!(result(&end)["notes"], "done");
+    assert_eq!(endpoint.asked().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,3 +139,23 @@ async fn setup_that_installs_too_much_is_ended_and_told_with_the_setting() {
         "{failure:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_setup_was_refused_is_told_with_its_failure() {
+    let stack = Stack::with(Options::default()).await;
+    let script = b"import os, socket
+host, port = os.environ['HTTPS_PROXY'].removeprefix('http://').rsplit(':', 1)
+with socket.create_connection((host, int(port)), 5) as proxy:
+    proxy.sendall(b'CONNECT 10.1.2.3:443 HTTP/1.1\\r\\n\\r\\n')
+    proxy.recv(4096)
+raise SystemExit(1)
+";
+    let files: [(&str, &[u8]); 2] = [("setup.py", script), ("agent.sh", b"exit 1")];
+    let agent = Agent::of(&files, json!(["sh", "agent.sh"])).with("run", json!({"setup": ["python3", "setup.py"]}));
+    let end = stack.run(&agent, Job::work()).await;
+    let Some(Outcome::Failed(failure)) = &end.outcome else {
+        panic!("{:?}", end.outcome)
+    };
+    let told = "refused (network): 10.1.2.3:443 has no address outside this machine";
+    assert!(failure.detail.contains(told), "{failure:?}");
+}

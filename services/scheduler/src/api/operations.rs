@@ -270,7 +270,7 @@ impl Api {
                     )));
                 }
             };
-            let error = (!approve).then(|| format!("refused by the operator: {reason}"));
+            let error = (!approve).then(|| format!("{}{reason}", effects::REFUSED_BY_HAND));
             let note = effects::Note {
                 error: error.clone(),
                 ..effects::Note::default()

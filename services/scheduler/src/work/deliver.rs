@@ -64,7 +64,10 @@ async fn delivery(
     let (mut first, mut after) = (None, None);
     for artefact in &files {
         let upload = upload(run, contract, revision_no, artefact, held.take(), after);
-        after = Some(effects::insert(tx, &upload).await?);
+        let id = effects::insert(tx, &upload).await?;
+        // If it was refused before, it is tried anew.
+        store::notices::resolve(tx, crate::courier::DEAD_LETTER, &id.to_string()).await?;
+        after = Some(id);
         first = first.or(after);
     }
     let deliver = payload::Deliver {

@@ -111,6 +111,12 @@ async fn a_refused_delivery_wants_a_human_who_can_have_the_work_done_again() {
     let second = contracts.retry_contract(again()).await.unwrap().into_inner();
     assert_ne!(second.id, run.to_string());
     let job = hand.assignment().await;
+    let file: Value = serde_json::from_str(&job.job_json).unwrap();
+    let request = file["request"].as_str().unwrap();
+    assert!(
+        request.contains("refused") && request.ends_with("it leaks"),
+        "{request}"
+    );
     hand.put(&job, "a.txt", b"nothing but words").await;
     hand.complete(&job, result(&done), Vec::new()).await.unwrap();
     let states: Vec<Value> = effects(&bench)
@@ -121,6 +127,42 @@ async fn a_refused_delivery_wants_a_human_who_can_have_the_work_done_again() {
     let expected = [["upload", "cancelled"], ["deliver", "blocked"], ["upload", "pending"]];
     assert_eq!(states, expected.map(|effect| json!(effect)), "{states:?}");
     assert_eq!(bench.count("scheduler.contracts WHERE attention IS NOT NULL").await, 0);
+}
+
+#[tokio::test]
+async fn work_that_is_done_again_sends_the_file_again_that_was_refused() {
+    let bench = Bench::new().await;
+    let channel = serve(&bench, &Ledger::default()).await;
+    let (contract, run) = bench.run(Kind::Work, 0).await;
+    let mut hand = Hand::new(&channel).await;
+    let done = json!({ "type": "result", "notes": "Here it is.", "files": ["a.txt"] });
+    let job = hand.assignment().await;
+    hand.put(&job, "a.txt", b"words").await;
+    hand.complete(&job, result(&done), Vec::new()).await.unwrap();
+    // As the courier leaves them.
+    for change in [
+        "SET state = 'refused', dead_reason = 'refused' WHERE kind = 'upload'",
+        "SET state = 'cancelled', error = 'its predecessor did not happen' WHERE kind = 'deliver'",
+    ] {
+        bench.change(&format!("UPDATE scheduler.effects {change}")).await;
+    }
+    let again = RetryContractRequest {
+        id: contract.to_string(),
+        reason: "the marketplace takes such files now".to_owned(),
+    };
+    let mut contracts = ContractsClient::new(with(&channel, OPERATOR));
+    let second = contracts.retry_contract(again).await.unwrap().into_inner();
+    assert_ne!(second.id, run.to_string());
+    let job = hand.assignment().await;
+    hand.put(&job, "a.txt", b"words").await;
+    hand.complete(&job, result(&done), Vec::new()).await.unwrap();
+    let states: Vec<Value> = effects(&bench)
+        .await
+        .into_iter()
+        .map(|effect| json!([effect["kind"], effect["state"]]))
+        .collect();
+    let expected = [["upload", "pending"], ["deliver", "blocked"]];
+    assert_eq!(states, expected.map(|effect| json!(effect)), "{states:?}");
 }
 
 #[tokio::test]
