@@ -9,7 +9,8 @@ use rpc::auth::Credentials;
 use rpc::error::{Code, status};
 use rpc::v1::billing_client::BillingClient;
 use rpc::v1::{
-    CloseRunRequest, HostCredential, ListProvidersRequest, OpenRunRequest, Provider, SettleRequest, SubjectCostsRequest,
+    AgentSecret, CloseRunRequest, HostCredential, ListProvidersRequest, ListSecretsRequest, OpenRunRequest, Provider,
+    SettleRequest, SubjectCostsRequest,
 };
 use secrecy::SecretString;
 use store::contracts::{Contract, Figures};
@@ -167,6 +168,16 @@ impl Billing {
         let request = self.bounded(ListProvidersRequest {});
         let answer = self.within(self.client.clone().list_providers(request)).await?;
         Ok(answer.into_inner().providers)
+    }
+
+    /// The secrets of agents' own that are set, by agent and name.
+    ///
+    /// # Errors
+    /// Billing's status, or unavailable.
+    pub async fn secrets(&self) -> Result<Vec<AgentSecret>, Status> {
+        let request = self.bounded(ListSecretsRequest::default());
+        let answer = self.within(self.client.clone().list_secrets(request)).await?;
+        Ok(answer.into_inner().secrets)
     }
 
     /// The deadline holds here too: without any reachable address a call would wait for one for ever.

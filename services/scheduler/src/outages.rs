@@ -1,13 +1,14 @@
-//! Whether the models the agents work with can be called, and whether any executor takes work: looked at now and then,
-//! told to people; models are minded by bids.
+//! Whether the models the agents work with can be called, whether they have the secrets their files name, and whether any
+//! executor takes work: looked at now and then, told to people; models and secrets are minded by bids.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::metering::serves;
 use rpc::convert;
-use rpc::v1::{Outage, Provider};
-use store::{Tx, agents, notices, run_tx};
+use rpc::v1::{AgentSecret, Outage, Provider};
+use store::agents::{self, Agent};
+use store::{Tx, notices, run_tx};
 
 use crate::billing::Billing;
 use crate::desk::Desk;
@@ -17,6 +18,8 @@ use crate::reconcile::Error;
 pub const PROVIDERS: &str = "providers";
 /// The kind of the notice, and what bids wait for; its key is the agent's name.
 pub const MODELS: &str = "models";
+/// The kind of the notice that a secret is missing, which bids wait for too; its key is the agent's name.
+pub const SECRETS: &str = "secrets";
 /// The kind of the notice that runs wait and nobody takes them.
 const NO_EXECUTOR: &str = "no_executor";
 /// Between two looks.
@@ -37,9 +40,16 @@ pub async fn look(desk: &Desk, billing: &Billing) -> Result<Duration, Error> {
         .await
         .map_err(|status| Error::Billing(status.message().to_owned()))?;
     let agents = agents::list(&desk.store).await?;
+    let secrets = if agents.iter().any(|agent| !agent.spec.network.credential.is_empty()) {
+        let secrets = billing.secrets().await;
+        secrets.map_err(|status| Error::Billing(status.message().to_owned()))?
+    } else {
+        Vec::new()
+    };
     let now = Utc::now();
     run_tx!(desk.store, "outages", |tx| {
         for agent in &agents {
+            miss_secrets(tx, agent, &secrets).await?;
             let model = &agent.spec.models.default;
             match failing(&providers, model, now) {
                 Some((provider, outage)) => tell(tx, &agent.name, model, provider, outage).await?,
@@ -53,6 +63,47 @@ pub async fn look(desk: &Desk, billing: &Billing) -> Result<Duration, Error> {
         Ok(())
     })?;
     Ok(EVERY)
+}
+
+/// Why bids of an agent wait, if they do.
+///
+/// # Errors
+/// When a row cannot be read.
+pub async fn bids_wait(tx: &mut Tx, agent: &str) -> Result<Option<&'static str>, store::Error> {
+    for (kind, why) in [
+        (MODELS, "the agent's models cannot be called"),
+        (SECRETS, "a secret the agent file names is not set"),
+    ] {
+        if notices::stands(tx, kind, agent).await? {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
+
+async fn miss_secrets(tx: &mut Tx, agent: &Agent, set: &[AgentSecret]) -> Result<(), store::Error> {
+    let name = &agent.name;
+    let is_set = |wanted: &str| set.iter().any(|secret| secret.agent == *name && secret.name == wanted);
+    let named = agent.spec.network.credential.iter();
+    let missing = named.filter(|credential| !is_set(&credential.secret));
+    let sentences: Vec<String> = missing
+        .map(|credential| {
+            let (host, secret) = (&credential.host, &credential.secret);
+            format!("calls of {host} are refused until `steward secrets set {name} {secret}` has its value")
+        })
+        .collect();
+    if sentences.is_empty() {
+        notices::resolve(tx, SECRETS, name).await?;
+        return Ok(());
+    }
+    let body = format!(
+        "{name} has not all secrets its file names, and its bids wait: {}",
+        sentences.join("; ")
+    );
+    if notices::raise(tx, SECRETS, name, &body).await? {
+        tracing::warn!(agent = name, "an agent has not all secrets its file names");
+    }
+    Ok(())
 }
 
 async fn miss_executors(tx: &mut Tx) -> Result<(), store::Error> {

@@ -6,6 +6,7 @@ use tonic::Status;
 use super::Api;
 use crate::canary;
 use crate::error::Error;
+use crate::outages;
 use crate::wake::Topic;
 
 impl Api {
@@ -25,11 +26,17 @@ impl Api {
                 let (bids, webhooks) = (open.sending, open.webhooks);
                 return Err(Error::Refused(format!(
                     "{name} has {bids} bids under way and {webhooks} webhooks nobody has acted on: any of them may be a \
-                     contract. `steward agents mode {name} off` ends its bidding; try again in a few minutes"
+                     contract. `steward agents wind-down {name}` ends its bidding; try again in a few minutes"
                 )));
             }
             agents::leave(tx, name).await?;
-            for over in [canary::READS, canary::NEWS, crate::budget::KEY_STOPPED] {
+            for over in [
+                canary::READS,
+                canary::NEWS,
+                crate::budget::KEY_STOPPED,
+                outages::MODELS,
+                outages::SECRETS,
+            ] {
                 notices::resolve(tx, over, name).await?;
             }
             audit::record(tx, actor, "agents.remove", name, None).await?;

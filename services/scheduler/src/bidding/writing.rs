@@ -139,8 +139,8 @@ pub async fn begin(desk: &Desk, run: &Run) -> Result<Begin, Error> {
             }
             return Ok(Begin::Never);
         }
-        let down = notices::stands(tx, outages::MODELS, &run.agent).await?;
-        Ok(if down { Begin::Later } else { Begin::Now })
+        let waits = outages::bids_wait(tx, &run.agent).await?;
+        Ok(if waits.is_some() { Begin::Later } else { Begin::Now })
     })
 }
 

@@ -17,7 +17,6 @@ use crate::payload;
 /// How long an effect is held before its preconditions are looked at again.
 const HOLD: Duration = Duration::from_secs(30);
 const UNKNOWN: &str = "the contract's state is not known";
-const NO_MODELS: &str = "the agent's models cannot be called";
 const PAUSED: &str = "the agent is paused";
 const MAINTENANCE: &str = "it is a time of maintenance";
 
@@ -155,8 +154,8 @@ async fn proposal_open(tx: &mut Tx, effect: &Effect) -> Result<Option<No>, Error
     if store::maintenance::current(tx).await?.is_some() {
         return Ok(Some(No::Hold(MAINTENANCE)));
     }
-    if store::notices::stands(tx, outages::MODELS, &effect.agent).await? {
-        return Ok(Some(No::Hold(NO_MODELS)));
+    if let Some(why) = outages::bids_wait(tx, &effect.agent).await? {
+        return Ok(Some(No::Hold(why)));
     }
     let Some(gig) = effect.gig_id else {
         return Ok(Some(No::Unreadable("a proposal without a gig".to_owned())));

@@ -37,6 +37,7 @@ pub struct Calls {
     pub refuses: bool,
     /// Providers of models, and how they fare.
     pub providers: Vec<Provider>,
+    pub secrets: Vec<AgentSecret>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -168,7 +169,8 @@ impl Billing for Ledger {
     }
 
     async fn list_secrets(&self, _: Request<ListSecretsRequest>) -> Answer<ListSecretsResponse> {
-        not_asked()
+        let secrets = self.0.lock().unwrap().secrets.clone();
+        Ok(Response::new(ListSecretsResponse { secrets }))
     }
 
     async fn remove_secret(&self, _: Request<RemoveSecretRequest>) -> Answer<RemoveSecretResponse> {

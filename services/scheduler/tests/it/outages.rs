@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use domain::effect::State;
 use rpc::convert::timestamp;
-use rpc::v1::{Outage, Provider};
+use rpc::v1::{AgentSecret, Outage, Provider};
 use scheduler::outages;
 use serde_json::json;
 
@@ -57,6 +57,51 @@ async fn while_the_models_are_away_people_know_and_no_bid_goes_out_until_they_ar
     ledger.0.lock().unwrap().providers = vec![provider(None)];
     outages::look(&bench.desk, &billing).await.unwrap();
     assert!(bench.rows(TOLD).await.is_empty(), "what is over is told no longer");
+    bench.change("UPDATE scheduler.effects SET not_before = now()").await;
+    until(&bench, id, State::Done).await;
+}
+
+#[tokio::test]
+async fn while_a_secret_is_missing_people_know_and_no_bid_goes_out_until_it_is_set() {
+    let bench = Bench::new().await;
+    let ledger = Ledger::default();
+    let billing = books(&bench, &ledger).await;
+    let credential = json!([{
+        "host": "api.search.example", "header": "authorization", "format": "Bearer {}", "secret": "search-api",
+    }]);
+    bench
+        .change(&format!(
+            "UPDATE scheduler.agents SET spec = jsonb_set(spec, '{{network,credential}}', '{credential}')"
+        ))
+        .await;
+    let told = "SELECT body FROM scheduler.notices WHERE kind = 'secrets' AND resolved_at IS NULL";
+    outages::look(&bench.desk, &billing).await.unwrap();
+    let body = bench.rows(told).await[0]["body"].clone();
+    assert!(
+        body.as_str().unwrap().contains("`steward secrets set demo search-api`"),
+        "{body}"
+    );
+
+    let (_external, _gig, id) = proposal(&bench).await;
+    bench.work();
+    testkit::eventually(PATIENCE, "the bid to be held", async || {
+        let why = bench.rows("SELECT error FROM scheduler.effects").await;
+        why[0] == json!({ "error": "a secret the agent file names is not set: held" })
+    })
+    .await
+    .unwrap();
+
+    let set = |agent: &str| AgentSecret {
+        agent: agent.to_owned(),
+        name: "search-api".to_owned(),
+        set_at: None,
+    };
+    ledger.0.lock().unwrap().secrets = vec![set("other")];
+    outages::look(&bench.desk, &billing).await.unwrap();
+    assert_eq!(bench.rows(told).await.len(), 1, "another's is another's");
+    ledger.0.lock().unwrap().secrets = vec![set("other"), set("demo")];
+    outages::look(&bench.desk, &billing).await.unwrap();
+    assert!(bench.rows(told).await.is_empty());
     bench.change("UPDATE scheduler.effects SET not_before = now()").await;
     until(&bench, id, State::Done).await;
 }

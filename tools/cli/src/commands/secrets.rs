@@ -43,6 +43,9 @@ pub(super) async fn run(global: &Global, command: SecretsCommand, out: &Out) -> 
                     render::plain(&set.agent)
                 )
             })?;
+            if let Some(warning) = unnamed(&access, &set).await {
+                out.note(&warning);
+            }
         }
         SecretsCommand::List { agent } => {
             let peer = access.billing().await?;
@@ -66,6 +69,30 @@ pub(super) async fn run(global: &Global, command: SecretsCommand, out: &Out) -> 
         }
     }
     Ok(0)
+}
+
+/// What to say of a secret that no file names, so that nothing would use it; nothing when nobody can be asked.
+async fn unnamed(access: &Access, set: &v1::AgentSecret) -> Option<String> {
+    let peer = access.scheduler().await.ok()?;
+    let mut client = peer.agents();
+    let request = v1::ListAgentsRequest {};
+    let answer = peer.ask("read the agents", client.list_agents(request)).await.ok()?;
+    let (agent, name) = (render::plain(&set.agent), render::plain(&set.name));
+    let Some(known) = answer.agents.iter().find(|known| known.name == set.agent) else {
+        return Some(format!(
+            "warning: there is no agent {agent} yet: `steward agents list` shows those there are"
+        ));
+    };
+    if known.secrets.contains(&set.name) {
+        return None;
+    }
+    let named = match known.secrets.as_slice() {
+        [] => "none".to_owned(),
+        names => render::plain(&names.join(", ")),
+    };
+    Some(format!(
+        "warning: nothing uses {name} yet: under [[network.credential]] the file of {agent} names {named}"
+    ))
 }
 
 async fn list(billing: &Peer, agent: String) -> Result<Vec<v1::AgentSecret>> {
