@@ -71,10 +71,11 @@ async fn a_run_called_off_is_stopped_and_its_contract_says_how_to_go_on() {
     let shown = client.cancel_run(request.clone()).await.unwrap().into_inner();
     assert_eq!(shown.state, "cancelled");
     hand.told_to_stop(&job).await;
-    assert_eq!(
-        ledger.0.lock().unwrap().closed.len(),
-        1,
-        "it may call no model any more"
+    // The command ends its right, and so may the heartbeat that stops it: that changes nothing.
+    let closed = ledger.0.lock().unwrap().closed.clone();
+    assert!(
+        !closed.is_empty() && closed.iter().all(|closed| *closed == run.to_string()),
+        "it may call no model any more: {closed:?}"
     );
     let why = store::contracts::get(&bench.desk.store, contract)
         .await

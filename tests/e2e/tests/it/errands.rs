@@ -9,12 +9,15 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use e2e::{Options, Stack, run, text};
 use serde_json::{Value, json};
+use testkit::eventually;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::LATER;
 
 const KEY: &str = "errand-key-4f8a1c6e9d2b7035";
+/// What people are told of missing secrets.
+const TOLD: &str = "SELECT body AS found FROM scheduler.notices WHERE kind = 'secrets' AND resolved_at IS NULL";
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -55,11 +58,22 @@ async fn a_key_of_an_agents_own_reaches_its_host_and_nothing_the_agent_or_the_st
             "the doctor names what is missing: {}",
             doctor.stdout
         );
-        let before = delivered(stack, 1).await?;
-        ensure!(
-            before.starts_with("424 ") && before.contains("secrets set errand search-api"),
-            "{before}"
-        );
+        until(
+            stack,
+            "the missing secret to be told",
+            TOLD,
+            "secrets set errand search-api",
+        )
+        .await?;
+        let gig = ask(stack).await?;
+        let bids = "SELECT error AS found FROM scheduler.effects WHERE kind = 'propose'";
+        until(
+            stack,
+            "its bid to be held",
+            bids,
+            "a secret the agent file names is not set",
+        )
+        .await?;
 
         let set = steward
             .run_with_input(&["secrets", "set", "errand", "search-api"], &format!("{KEY}\n"))
@@ -71,7 +85,9 @@ async fn a_key_of_an_agents_own_reaches_its_host_and_nothing_the_agent_or_the_st
             "{listed:?}"
         );
 
-        let after = delivered(stack, 2).await?;
+        stack.settled(1, LATER).await?;
+        let contract: Value = stack.market()?.contract_of(&gig).await?;
+        let after = text(&contract, "delivery_notes");
         let stars = "*".repeat(KEY.len());
         ensure!(
             after.starts_with(&format!("200 the answer for Bearer {stars}")) && !after.contains(KEY),
@@ -99,18 +115,22 @@ async fn a_key_of_an_agents_own_reaches_its_host_and_nothing_the_agent_or_the_st
     .await
 }
 
-/// One more gig is worked on; the notes of its delivery.
-async fn delivered(stack: &Stack, settled: i64) -> Result<String> {
-    let market = stack.market()?;
-    let gig = market
-        .post(
-            json!({"title": "Please ask", "description": "Ask the host, and tell what it says, please.", "auto": true}),
-        )
-        .await?
-        .remove(0);
-    stack.settled(settled, LATER).await?;
-    let contract: Value = market.contract_of(&gig).await?;
-    Ok(text(&contract, "delivery_notes").to_owned())
+/// A gig that is accepted, funded and approved by itself.
+async fn ask(stack: &Stack) -> Result<String> {
+    let gig =
+        json!({"title": "Please ask", "description": "Ask the host, and tell what it says, please.", "auto": true});
+    Ok(stack.market()?.post(gig).await?.remove(0))
+}
+
+/// Waits until something `found` by the query contains this.
+async fn until(stack: &Stack, what: &str, query: &str, wanted: &str) -> Result<()> {
+    eventually(LATER, what, || async {
+        let rows = stack.rows(query).await?;
+        let found = rows.iter().any(|row| text(row, "found").contains(wanted));
+        ensure!(found, "{rows:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// Files below a folder that hold these bytes: workspaces, logs, objects, the database.
