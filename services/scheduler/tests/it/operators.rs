@@ -134,9 +134,9 @@ async fn what_waits_for_approval_is_shown_with_its_files_and_they_can_be_read() 
     let (_contract, run) = bench.run(Kind::Work, 0).await;
     let mut hand = Hand::new(&channel).await;
     let job = hand.assignment().await;
-    hand.put(&job, "deep/report.md", REPORT).await;
+    hand.put(&job, "report.md", REPORT).await;
     hand.put(&job, "scratch.txt", b"not delivered").await;
-    let result = r#"{"type":"result","notes":"Here it is.","files":["deep/report.md"]}"#.to_owned();
+    let result = r#"{"type":"result","notes":"Here it is.","files":["report.md"]}"#.to_owned();
     hand.complete(&job, Outcome::ResultJson(result), Vec::new())
         .await
         .unwrap();
@@ -155,31 +155,27 @@ async fn what_waits_for_approval_is_shown_with_its_files_and_they_can_be_read() 
         .iter()
         .map(|file| (file.name.as_str(), file.bytes))
         .collect();
-    assert_eq!(files, [("deep/report.md", REPORT.len() as u64)]);
+    assert_eq!(files, [("report.md", REPORT.len() as u64)]);
     let shown = operations.get_effect(GetEffectRequest { id: effect.id.clone() }).await;
-    assert!(shown.unwrap().into_inner().payload_json.contains("deep/report.md"));
+    assert!(shown.unwrap().into_inner().payload_json.contains("report.md"));
 
     let wanted = |name: &str| GetArtefactRequest {
         run_id: run.to_string(),
         name: name.to_owned(),
     };
     let mut contracts = ContractsClient::new(with(&channel, OPERATOR));
-    let mut pieces = contracts
-        .get_artefact(wanted("deep/report.md"))
-        .await
-        .unwrap()
-        .into_inner();
+    let mut pieces = contracts.get_artefact(wanted("report.md")).await.unwrap().into_inner();
     let mut read = Vec::new();
     while let Some(piece) = pieces.message().await.unwrap() {
         read.extend_from_slice(&piece.data);
     }
     assert_eq!(read, REPORT);
-    for other in ["report.md", "../deep/report.md", ""] {
+    for other in ["other.md", "../report.md", ""] {
         let refused = contracts.get_artefact(wanted(other)).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound, "{other}");
     }
     let mut viewer = ContractsClient::new(with(&channel, VIEWER));
-    let refused = viewer.get_artefact(wanted("deep/report.md")).await.unwrap_err();
+    let refused = viewer.get_artefact(wanted("report.md")).await.unwrap_err();
     assert_eq!(
         refused.code(),
         Code::PermissionDenied,

@@ -24,9 +24,9 @@ async fn a_revision_gets_what_was_delivered_and_may_read_nothing_else() {
     let (contract, _run) = bench.run(Kind::Work, 0).await;
     let mut hand = Hand::new(&serve(&bench, &Ledger::default()).await).await;
     let work = hand.assignment().await;
-    hand.put(&work, "deep/report.md", b"a report").await;
+    hand.put(&work, "report.md", b"a report").await;
     hand.put(&work, "scratch.txt", b"half a thought").await;
-    let result = r#"{"type":"result","notes":"One report.","files":["deep/report.md"]}"#.to_owned();
+    let result = r#"{"type":"result","notes":"One report.","files":["report.md"]}"#.to_owned();
     hand.complete(&work, Outcome::ResultJson(result), Vec::new())
         .await
         .unwrap();
@@ -35,11 +35,11 @@ async fn a_revision_gets_what_was_delivered_and_may_read_nothing_else() {
     let job: Value = serde_json::from_str(&revise.job_json).unwrap();
     let report = sha256(b"a report");
     let file = json!({
-        "path": "previous/deep/report.md", "name": "deep/report.md", "type": "text/plain", "bytes": 8, "sha256": report,
+        "path": "previous/report.md", "name": "report.md", "type": "text/plain", "bytes": 8, "sha256": report,
     });
     let previous = json!({ "revision_no": 0, "notes": "One report.", "files": [file], "request": "shorter, please" });
     assert_eq!(job["previous"], previous);
-    assert_eq!(paths(&revise), [("previous/deep/report.md", report.as_str())]);
+    assert_eq!(paths(&revise), [("previous/report.md", report.as_str())]);
     assert_eq!(hand.fetch(&revise, &report).await.unwrap(), b"a report");
     let other = hand.fetch(&revise, &sha256(b"half a thought")).await.unwrap_err();
     assert_eq!(other.code(), Code::NotFound, "it is stored, but no input of this run");
