@@ -62,7 +62,13 @@ fn patient(folder: &Path) -> Result<PathBuf> {
     let file = file
         .replace("timeout = \"60s\"", "timeout = \"10m\"")
         .replace("idle = \"30s\"", "idle = \"5m\"");
-    std::fs::copy(worker.with_file_name("agent.py"), folder.join("agent.py")).context("copy the program")?;
+    let program = std::fs::read_to_string(worker.with_file_name("agent.py")).context("read its program")?;
+    let patient = program.replace("timeout=30", "timeout=300");
+    ensure!(
+        patient != program,
+        "the worker's program waits for its model in another way"
+    );
+    std::fs::write(folder.join("agent.py"), patient).context("write its program")?;
     let patient = folder.join("agent.toml");
     std::fs::write(&patient, file).context("write the agent file")?;
     Ok(patient)
